@@ -1,0 +1,65 @@
+// Command hdeploy-agent is the program that runs on a host: it answers hdeploy
+// over its standard streams, supervises a transaction in a unit of its own, and
+// is the dead-man's switch. People do not run it.
+//
+// It stays small and static, and links neither SSH nor a command line, TOML or
+// terminal library: whatever it links runs as root on every host.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/hbohlen/hdeploy/profiles/nixos"
+	"github.com/hbohlen/hdeploy/profiles/transaction"
+)
+
+// version is set by the linker.
+var version = "development"
+
+func main() {
+	// Output of a unit or of a connection that is gone must end nothing.
+	signal.Ignore(syscall.SIGHUP, syscall.SIGPIPE)
+	if err := run(context.Background(), os.Args[1:]); err != nil {
+		fmt.Fprintln(os.Stderr, "hdeploy-agent:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, args []string) error {
+	switch {
+	case len(args) == 1 && args[0] == "serve":
+		return serve(ctx, os.Stdin, os.Stdout)
+	case len(args) == 2 && args[0] == "supervise" && transaction.ValidID(args[1]):
+		return hostEngine().Supervise(ctx, args[1])
+	case len(args) == 2 && args[0] == "deadman" && transaction.ValidID(args[1]):
+		return hostEngine().TakeOver(ctx, args[1], "the dead-man's switch acted: the supervisor was gone or the last deadline had passed")
+	case len(args) == 4 && args[0] == "switch":
+		return nixos.RunSwitch(args[1], args[2], args[3])
+	case len(args) == 1 && args[0] == "version":
+		_, err := fmt.Println(version)
+		return err
+	}
+	return fmt.Errorf("this program is run by hdeploy, not by people (arguments %q)", args)
+}
+
+func hostEngine() transaction.Engine {
+	store := transaction.HostStore()
+	return transaction.Engine{
+		Store: store,
+		Clock: nixos.Clock{},
+		Host:  nixos.Host{Store: store, Clock: nixos.Clock{}},
+		Log:   toJournal,
+	}
+}
+
+func toJournal(r transaction.Record) {
+	line := fmt.Sprintf("transaction %s by %s: %s, new system %s", r.ID, r.Deployer, r.State, r.New)
+	if r.Reason != "" {
+		line += ": " + r.Reason
+	}
+	fmt.Fprintln(os.Stderr, line)
+}

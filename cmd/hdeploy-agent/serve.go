@@ -1,0 +1,255 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/hbohlen/hdeploy/profiles"
+	"github.com/hbohlen/hdeploy/profiles/nixos"
+	"github.com/hbohlen/hdeploy/profiles/probe"
+	"github.com/hbohlen/hdeploy/profiles/protocol"
+	"github.com/hbohlen/hdeploy/profiles/systemd"
+	"github.com/hbohlen/hdeploy/profiles/transaction"
+)
+
+// settleLimit bounds what an agent does about the past before it answers.
+const settleLimit = 10 * time.Minute
+
+func serve(ctx context.Context, in io.Reader, out io.Writer) error {
+	a := agent{engine: hostEngine()}
+	return protocol.Serve(ctx, in, out, protocol.Hello{Protocol: protocol.Version, Program: version}, a.handle)
+}
+
+// agent answers the methods of the protocol.
+type agent struct{ engine transaction.Engine }
+
+func (a agent) handle(ctx context.Context, method string, params json.RawMessage, emit func(any) error) (any, error) {
+	switch method {
+	case protocol.MethodFacts:
+		return decoded(params, func(p protocol.FactsRequest) (any, error) { return a.facts(ctx, p) })
+	case protocol.MethodRoot:
+		return decoded(params, func(p protocol.RootRequest) (any, error) { return a.root(ctx, p) })
+	case protocol.MethodMissing:
+		return decoded(params, func(p protocol.MissingRequest) (any, error) { return missing(p), nil })
+	case protocol.MethodLog:
+		return decoded(params, func(p protocol.LogRequest) (any, error) { return a.log(p) })
+	case protocol.MethodStart:
+		return decoded(params, func(p protocol.StartRequest) (any, error) { return a.start(ctx, p) })
+	case protocol.MethodWatch:
+		return decoded(params, func(p protocol.WatchRequest) (any, error) { return a.watch(ctx, p, emit) })
+	case protocol.MethodConfirm:
+		return decoded(params, func(p protocol.DecideRequest) (any, error) { return a.confirm(ctx, p) })
+	case protocol.MethodAbort:
+		return decoded(params, func(p protocol.DecideRequest) (any, error) { return a.abort(ctx, p) })
+	case protocol.MethodProbe:
+		return decoded(params, func(p protocol.ProbeRequest) (any, error) { return a.probe(ctx, p) })
+	}
+	return nil, &protocol.Error{Code: protocol.CodeRefused, Message: fmt.Sprintf("this agent does not know %q", method)}
+}
+
+func decoded[P any](params json.RawMessage, handle func(P) (any, error)) (any, error) {
+	var p P
+	if err := json.Unmarshal(params, &p); err != nil {
+		return nil, &protocol.Error{Code: protocol.CodeRefused, Message: fmt.Sprintf("read request: %v", err)}
+	}
+	return handle(p)
+}
+
+func refuse(format string, args ...any) error {
+	return &protocol.Error{Code: protocol.CodeRefused, Message: fmt.Sprintf(format, args...)}
+}
+
+// root adds the root first and looks then: a path that is valid under a root
+// stays valid.
+func (a agent) root(ctx context.Context, p protocol.RootRequest) (any, error) {
+	if !transaction.ValidID(p.ID) || !profiles.ValidStorePath(p.Path) {
+		return nil, refuse("not a transaction id and a store path: %q, %q", p.ID, p.Path)
+	}
+	running, err := filepath.EvalSymlinks("/run/current-system")
+	if err != nil {
+		return nil, err
+	}
+	if err := profiles.AddRoot(p.ID+"-new", p.Path); err != nil {
+		return nil, err
+	}
+	if _, err := systemd.Of(running).Output(ctx, "nix-store", "--check-validity", p.Path); err != nil {
+		return protocol.RootResult{Missing: []string{p.Path}}, nil
+	}
+	return protocol.RootResult{}, nil
+}
+
+// missing looks for the paths themselves: the database can only say more than
+// that for a path that a crash left half-written, which the root's check finds.
+func missing(p protocol.MissingRequest) protocol.MissingResult {
+	var result protocol.MissingResult
+	for _, path := range p.Paths {
+		if !profiles.ValidStorePath(path) {
+			continue
+		}
+		if _, err := os.Lstat(path); err != nil {
+			result.Paths = append(result.Paths, path)
+		}
+	}
+	return result
+}
+
+func (a agent) start(ctx context.Context, p protocol.StartRequest) (any, error) {
+	if err := validStart(p); err != nil {
+		return nil, err
+	}
+	running, err := filepath.EvalSymlinks("/run/current-system")
+	if err != nil {
+		return nil, err
+	}
+	baseline, err := probe.Take(ctx, systemd.Of(running))
+	if err != nil {
+		return nil, refuse("the state of the host before the trial could not be read: %v", err)
+	}
+	if err := a.engine.Store.Open(); err != nil {
+		return nil, refuse("%v", err)
+	}
+	r, err := a.engine.Prepare(ctx, transaction.Plan{
+		ID: p.ID, Deployer: p.Deployer, Revision: p.Revision, Agent: version, Profile: p.Profile, New: p.New,
+		Running: p.Running, Limits: p.Limits, Probes: p.Probes, Baseline: baseline,
+	})
+	var locked *transaction.LockedError
+	if errors.As(err, &locked) {
+		return nil, &protocol.Error{Code: protocol.CodeLocked, Message: err.Error(), Status: a.status(locked.Holder)}
+	}
+	if err != nil {
+		return nil, refuse("%v", err)
+	}
+	return a.status(*r), nil
+}
+
+func validStart(p protocol.StartRequest) error {
+	if !transaction.ValidID(p.ID) {
+		return refuse("not a transaction id: %q", p.ID)
+	}
+	if p.Profile != profiles.System {
+		return refuse("not the system profile: %q", p.Profile)
+	}
+	if !profiles.ValidStorePath(p.New) {
+		return refuse("not a store path: %q", p.New)
+	}
+	if _, err := os.Stat(filepath.Join(p.New, "bin/switch-to-configuration")); err != nil {
+		return refuse("%s is not a NixOS system: %v", p.New, err)
+	}
+	if err := p.Limits.Validate(); err != nil {
+		return refuse("%v", err)
+	}
+	for _, s := range p.Probes {
+		if err := s.Validate(); err != nil {
+			return refuse("probe %s: %v", s.Name, err)
+		}
+	}
+	return nil
+}
+
+func (a agent) watch(ctx context.Context, p protocol.WatchRequest, emit func(any) error) (any, error) {
+	if !transaction.ValidID(p.ID) {
+		return nil, refuse("not a transaction id: %q", p.ID)
+	}
+	emit, stop := followLog(ctx, nixos.LogFile(a.engine.Store, p.ID), emit)
+	defer stop()
+	var last transaction.Record
+	err := a.engine.Store.Watch(ctx, p.ID, func(r transaction.Record) bool {
+		last = r
+		if emit(protocol.WatchEvent{Status: a.status(r)}) != nil {
+			return false
+		}
+		return !p.Judged || r.State != transaction.Waiting || !r.Judged
+	})
+	if errors.Is(err, transaction.ErrOther) {
+		return nil, &protocol.Error{Code: protocol.CodeUnknown, Message: err.Error()}
+	}
+	if err != nil {
+		return nil, err
+	}
+	return a.status(last), nil
+}
+
+func (a agent) confirm(ctx context.Context, p protocol.DecideRequest) (any, error) {
+	r, err := a.engine.Confirm(ctx, p.ID, p.Results)
+	return a.decided(r, err)
+}
+
+func (a agent) abort(ctx context.Context, p protocol.DecideRequest) (any, error) {
+	r, err := a.engine.Abort(ctx, p.ID, p.Reason, p.Results)
+	return a.decided(r, err)
+}
+
+func (a agent) decided(r *transaction.Record, err error) (any, error) {
+	var refused *transaction.ConfirmError
+	switch {
+	case errors.As(err, &refused):
+		return nil, &protocol.Error{Code: protocol.CodeRefused, Message: err.Error(), Status: a.status(*r)}
+	case errors.Is(err, transaction.ErrOther):
+		return nil, &protocol.Error{Code: protocol.CodeUnknown, Message: err.Error()}
+	case err != nil:
+		return nil, err
+	}
+	return a.status(*r), nil
+}
+
+func (a agent) probe(ctx context.Context, p protocol.ProbeRequest) (any, error) {
+	for _, s := range p.Probes {
+		if err := s.Validate(); err != nil {
+			return nil, refuse("probe %s: %v", s.Name, err)
+		}
+	}
+	running, err := filepath.EvalSymlinks("/run/current-system")
+	if err != nil {
+		return nil, err
+	}
+	return probe.Run(ctx, p.Probes, &probe.Host{Systemd: systemd.Of(running), NewSystem: running}, nil), nil
+}
+
+// status tells a record with the time that is left now.
+func (a agent) status(r transaction.Record) *protocol.Status {
+	s := &protocol.Status{
+		ID: r.ID, State: r.State, Deployer: r.Deployer, Revision: r.Revision, New: r.New,
+		Previous: r.Previous.Running, Started: r.Started, Judged: r.Judged, Results: r.Results,
+		ExitCode: r.ExitCode, Reason: r.Reason, Notes: r.Notes, Generation: r.Generation.Number, Boots: r.Boots,
+	}
+	s.Running, _, _ = a.engine.Host.Look(r.Profile)
+	if r.State.Final() || r.BootID != a.engine.Clock.BootID() {
+		return s
+	}
+	now := a.engine.Clock.Now()
+	s.ConfirmIn = max(0, now.Until(r.ConfirmBy))
+	s.DeadManIn = max(0, now.Until(r.DeadMan))
+	return s
+}
+
+func (a agent) facts(ctx context.Context, p protocol.FactsRequest) (any, error) {
+	facts := nixos.Look(p.Profile)
+	if !facts.NixOS || facts.UID != 0 {
+		return facts, nil
+	}
+	if err := a.engine.Store.Open(); err != nil {
+		facts.StateError = err.Error()
+		return facts, nil
+	}
+	// A peer that hangs up must not stop the host from finding its way back.
+	settling, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleLimit)
+	defer cancel()
+	before, _ := a.engine.Store.Load()
+	last, err := a.engine.Settle(settling)
+	if err != nil {
+		facts.StateError = err.Error()
+	}
+	if before != nil && last != nil && before.State != last.State {
+		facts = nixos.Look(p.Profile)
+	}
+	if last != nil {
+		facts.Transaction = a.status(*last)
+	}
+	return facts, nil
+}

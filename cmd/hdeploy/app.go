@@ -1,0 +1,187 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/hbohlen/hdeploy/deploy"
+)
+
+// Main runs one command line, without the program's name, and returns the
+// exit code of the process.
+func Main(ctx context.Context, args []string, s streams) int {
+	return interruptible(ctx, s, func(ctx context.Context) int {
+		if len(args) > 0 && args[0] == completeCommand {
+			return runComplete(s, args[1:])
+		}
+		return conclude(s, args, run(ctx, args, s))
+	})
+}
+
+func run(ctx context.Context, args []string, s streams) error {
+	app := newApp(s)
+	arranged, err := arrange(app, args)
+	if err != nil {
+		return err
+	}
+	return app.RunContext(ctx, append([]string{app.Name}, arranged...))
+}
+
+// newApp returns the whole command tree. Nothing of it is shared, so that
+// tests may run as many as they like.
+func newApp(s streams) *cli.App {
+	return &cli.App{
+		Name:                  "hdeploy",
+		Usage:                 "deploy NixOS systems to remote hosts, and take them back when they fail",
+		Writer:                s.Out,
+		ErrWriter:             s.ErrOut,
+		HideVersion:           true,
+		HideHelpCommand:       true,
+		CustomAppHelpTemplate: appHelp,
+		Flags:                 globalFlags(),
+		OnUsageError:          onUsageError,
+		// The library would exit the process by itself.
+		ExitErrHandler: func(*cli.Context, error) {},
+		Commands: []*cli.Command{
+			switchCommand(s),
+			hostsCommand(s),
+			versionCommand(s),
+			completionCommand(s),
+			helpCommand(),
+		},
+	}
+}
+
+// commandSpec is what one command adds to what all commands share.
+type commandSpec struct {
+	name, args string
+	usage      string // one line
+	about      string // what a person needs to know, and one example
+	example    string
+	flags      []cli.Flag
+	action     func(*cli.Context) error
+}
+
+// newCommand is the only maker of commands: the library prints usage errors to
+// standard output unless every single command says otherwise.
+func newCommand(c commandSpec) *cli.Command {
+	return &cli.Command{
+		Name:               c.name,
+		Usage:              c.usage,
+		UsageText:          strings.TrimSpace("hdeploy " + c.name + " [options] " + c.args),
+		ArgsUsage:          c.args,
+		Description:        c.about + "\n\nExample:\n\n    " + c.example,
+		CustomHelpTemplate: commandHelp,
+		HideHelpCommand:    true,
+		Flags:              append(c.flags, globalFlags()...),
+		OnUsageError:       onUsageError,
+		Action:             c.action,
+	}
+}
+
+func onUsageError(_ *cli.Context, err error, _ bool) error {
+	return usageFailure(err.Error(), "hdeploy help")
+}
+
+// globalFlags are accepted before and after the command.
+func globalFlags() []cli.Flag {
+	const category = "Options of every command:"
+	return []cli.Flag{
+		&cli.StringFlag{Category: category, Name: "config", Aliases: []string{"c"}, Usage: "read hosts from `FILE` (default: deploy.toml here or in a parent folder)"},
+		&cli.StringFlag{Category: category, Name: "output", Usage: "show progress as `KIND`: auto, terminal, plain, json or quiet (default: auto)"},
+		&cli.BoolFlag{Category: category, Name: "json", Usage: "the same as --output json", DisableDefaultText: true},
+		&cli.BoolFlag{Category: category, Name: "no-color", Usage: "use no colour, as with NO_COLOR=1", DisableDefaultText: true},
+		&cli.StringFlag{Category: category, Name: "log-level", Usage: "log from `LEVEL` on: trace, debug, info, warn, error or off (default: off; debug with --log-file)"},
+		&cli.StringFlag{Category: category, Name: "log-file", Usage: "append the log to `FILE` instead of standard error"},
+	}
+}
+
+func helpCommand() *cli.Command {
+	return newCommand(commandSpec{
+		name: "help", args: "[COMMAND]",
+		usage:   "explain hdeploy or one of its commands",
+		about:   "Prints the commands, or the options and an example of one command.",
+		example: "hdeploy help switch",
+		action: func(c *cli.Context) error {
+			switch c.Args().Len() {
+			case 0:
+				return cli.ShowAppHelp(c)
+			case 1:
+			default:
+				return usageFailure("help takes at most one command", "hdeploy help")
+			}
+			name := c.Args().First()
+			if c.App.Command(name) == nil {
+				return unknownCommand(c.App, name)
+			}
+			return cli.ShowCommandHelp(c.Lineage()[1], name)
+		},
+	})
+}
+
+const flagHelp = `{{range .VisibleFlagCategories}}
+{{if .Name}}{{.Name}}{{else}}Options:{{end}}
+{{range .Flags}}   {{.}}
+{{end}}{{end}}`
+
+const appHelp = `hdeploy: {{.Usage}}
+
+Usage: hdeploy COMMAND [options] [HOST...]
+
+Commands:
+{{range .VisibleCommands}}   {{.Name}}{{"\t"}}{{.Usage}}
+{{end}}` + flagHelp + `
+Options may stand anywhere; "--" ends them.
+Start with: hdeploy switch --dry-run HOST
+Exit codes: 0 all well, 2 usage or configuration, 3 evaluation or build failed,
+4 copy failed, 5 refused, 6 unreachable, 7 rolled back, 8 look at the host now,
+9 degraded, 10 interrupted, 11 probes failed, 1 internal error.
+`
+
+const commandHelp = `hdeploy {{.Name}}: {{.Usage}}
+
+Usage: {{.UsageText}}
+
+{{.Description}}
+` + flagHelp
+
+// conclude prints what went wrong, in the form the command line asked for, and
+// returns the exit code.
+func conclude(s streams, args []string, err error) int {
+	if err == nil {
+		return deploy.CodeOK
+	}
+	f := failureOf(s, err)
+	if !f.told {
+		f.print(s)
+		if wantsJSON(args) {
+			f.printJSON(s)
+		}
+	}
+	return f.code
+}
+
+// wantsJSON reads what the arguments ask for even if they are wrong elsewhere.
+func wantsJSON(args []string) bool {
+	for i, arg := range args {
+		switch {
+		case arg == "--":
+			return false
+		case arg == "--json", arg == "--json=true", arg == "--output=json":
+			return true
+		case arg == "json" && i > 0 && args[i-1] == "--output":
+			return true
+		}
+	}
+	return false
+}
+
+func noArguments(c *cli.Context) error {
+	if c.Args().Present() {
+		return usageFailure(fmt.Sprintf("%s takes no arguments, but got %q", c.Command.Name, c.Args().First()), "hdeploy help "+c.Command.Name)
+	}
+	return nil
+}

@@ -1,0 +1,196 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+	"github.com/xrash/smetrics"
+)
+
+// arrange puts arguments into the one order in which the library reads them
+// right: command, options, "--", names. Left alone it would take an option
+// after a name for one more name, so that a trailing --dry-run would deploy.
+// Every option is checked here, since an option that is silently dropped, or
+// taken for the value of another one, is a deployment nobody asked for.
+func arrange(app *cli.App, args []string) ([]string, error) {
+	a := arrangement{app: app, seen: map[string]bool{}}
+	for len(args) > 0 {
+		arg := args[0]
+		args = args[1:]
+		var err error
+		switch {
+		case arg == "--":
+			err = a.names(args)
+			args = nil
+		case len(arg) > 1 && arg[0] == '-':
+			args, err = a.option(arg, args)
+		default:
+			err = a.names([]string{arg})
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	return a.result()
+}
+
+type arrangement struct {
+	app       *cli.App
+	command   *cli.Command // nil until its name was read
+	options   []string
+	arguments []string
+	seen      map[string]bool
+	help      bool
+}
+
+func (a *arrangement) result() ([]string, error) {
+	switch {
+	case a.command == nil && a.help:
+		return []string{"--help"}, nil
+	case a.command == nil:
+		return nil, usageFailure("no command given", "hdeploy help")
+	case a.help:
+		return []string{a.command.Name, "--help"}, nil
+	}
+	out := append([]string{a.command.Name}, a.options...)
+	return append(append(out, "--"), a.arguments...), nil
+}
+
+func (a *arrangement) names(words []string) error {
+	for _, word := range words {
+		if a.command != nil {
+			a.arguments = append(a.arguments, word)
+			continue
+		}
+		if a.command = a.app.Command(word); a.command == nil {
+			return unknownCommand(a.app, word)
+		}
+	}
+	return nil
+}
+
+// option reads one option and, where it takes one, its value from the rest.
+func (a *arrangement) option(arg string, rest []string) ([]string, error) {
+	written, value, attached := strings.Cut(arg, "=")
+	switch {
+	case written == "--help" || written == "-h":
+		a.help = true
+		return rest, nil
+	case written == "--version" && a.command == nil:
+		return rest, a.names([]string{"version"})
+	}
+	flag := findFlag(a.flags(), written)
+	if flag == nil {
+		return nil, a.unknownOption(written)
+	}
+	name := "--" + flag.Names()[0]
+	if a.seen[name] {
+		return nil, usageFailure(fmt.Sprintf("option %s is given twice", name), a.nextHelp())
+	}
+	a.seen[name] = true
+	if !takesValue(flag) {
+		a.options = append(a.options, strings.Replace(arg, written, name, 1))
+		return rest, nil
+	}
+	if !attached {
+		if len(rest) == 0 || rest[0] == "--" {
+			return nil, usageFailure(fmt.Sprintf("option %s needs a value", name), a.nextHelp())
+		}
+		value, rest = rest[0], rest[1:]
+		if len(value) > 1 && value[0] == '-' {
+			return nil, usageFailure(fmt.Sprintf("option %s needs a value, but %q is an option; if it is meant, write %s=%s",
+				name, value, name, value), a.nextHelp())
+		}
+	}
+	if value == "" {
+		return nil, usageFailure(fmt.Sprintf("option %s has an empty value", name), a.nextHelp())
+	}
+	a.options = append(a.options, name+"="+value)
+	return rest, nil
+}
+
+// flags are the options that may stand here.
+func (a *arrangement) flags() []cli.Flag {
+	if a.command != nil {
+		return a.command.Flags
+	}
+	return a.app.Flags
+}
+
+func (a *arrangement) nextHelp() string {
+	if a.command == nil {
+		return "hdeploy help"
+	}
+	return "hdeploy help " + a.command.Name
+}
+
+func (a *arrangement) unknownOption(written string) error {
+	if a.command == nil {
+		for _, c := range a.app.Commands {
+			if findFlag(c.Flags, written) != nil {
+				return usageFailure(fmt.Sprintf("option %s belongs after its command", written),
+					fmt.Sprintf("hdeploy %s %s", c.Name, written))
+			}
+		}
+	}
+	var known []string
+	for _, f := range a.flags() {
+		for _, name := range f.Names() {
+			known = append(known, dashed(name))
+		}
+	}
+	return usageFailure(fmt.Sprintf("unknown option %q", written)+didYouMean(written, append(known, "--help")), a.nextHelp())
+}
+
+func unknownCommand(app *cli.App, word string) error {
+	var known []string
+	for _, c := range app.Commands {
+		known = append(known, c.Name)
+	}
+	return usageFailure(fmt.Sprintf("unknown command %q", word)+didYouMean(word, known), "hdeploy help")
+}
+
+// findFlag finds a flag as it was written: two dashes before a word, one
+// before a letter.
+func findFlag(flags []cli.Flag, written string) cli.Flag {
+	i := slices.IndexFunc(flags, func(f cli.Flag) bool {
+		return slices.ContainsFunc(f.Names(), func(name string) bool { return dashed(name) == written })
+	})
+	if i < 0 {
+		return nil
+	}
+	return flags[i]
+}
+
+func dashed(name string) string {
+	if len(name) == 1 {
+		return "-" + name
+	}
+	return "--" + name
+}
+
+func takesValue(f cli.Flag) bool {
+	d, ok := f.(cli.DocGenerationFlag)
+	return ok && d.TakesValue()
+}
+
+// didYouMean names the known word most like the unknown one, if any is.
+func didYouMean(word string, known []string) string {
+	const longest, alike = 64, 0.8
+	if len(word) > longest {
+		return ""
+	}
+	best, bestScore := "", alike
+	for _, k := range known {
+		bare := func(s string) string { return strings.ToLower(strings.TrimLeft(s, "-")) }
+		if score := smetrics.JaroWinkler(bare(word), bare(k), 0.7, 4); score > bestScore {
+			best, bestScore = k, score
+		}
+	}
+	if best == "" {
+		return ""
+	}
+	return fmt.Sprintf(" (did you mean %s?)", best)
+}

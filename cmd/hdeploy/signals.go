@@ -1,0 +1,57 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/hbohlen/hdeploy/deploy"
+	"github.com/hbohlen/hdeploy/deploy/display"
+)
+
+// interruptible runs a command so that the first signal asks it to end, with
+// every host left in a state that it can name, and the second one does not
+// wait for it: the code is then that of an interrupted run at once, and the
+// hosts go back by themselves.
+func interruptible(ctx context.Context, s streams, run func(context.Context) int) int {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+
+	// Two signals may arrive before the first is read.
+	arrived := make(chan os.Signal, 2)
+	for _, sig := range []os.Signal{os.Interrupt, syscall.SIGTERM, syscall.SIGHUP} {
+		// What nohup or a shell's & made ignored stays ignored.
+		if !signal.Ignored(sig) {
+			signal.Notify(arrived, sig)
+		}
+	}
+	defer signal.Stop(arrived)
+
+	// A reader that left, as in "hdeploy ... | head", must be an error of the
+	// write and not the end of a process that watches over a host. Being
+	// notified does that, and unlike ignoring is not inherited by Nix.
+	brokenPipe := make(chan os.Signal, 1)
+	signal.Notify(brokenPipe, syscall.SIGPIPE)
+	defer signal.Stop(brokenPipe)
+
+	done := make(chan int, 1)
+	go func() { done <- run(ctx) }()
+	select {
+	case code := <-done:
+		return code
+	case <-arrived:
+		cancel()
+	}
+	select {
+	case code := <-done:
+		return code
+	case <-arrived:
+		if s.ErrTTY {
+			fmt.Fprint(s.ErrOut, display.ShowCursor+"\n")
+		}
+		fmt.Fprintln(s.ErrOut, "hdeploy: interrupted again: left without waiting; a host that was being changed goes back by itself")
+		return deploy.CodeInterrupted
+	}
+}

@@ -1,0 +1,109 @@
+package deploy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/hbohlen/hdeploy/deploy/event"
+	"github.com/hbohlen/hdeploy/profiles/transaction"
+)
+
+const logLines = 12
+
+// conclude turns how the transaction ended into the host's outcome. followErr is
+// why that could not be read, if it could not.
+func (h *hostRun) conclude(ctx context.Context, followErr error) error {
+	h.endLive(followErr)
+	if followErr != nil {
+		return followErr
+	}
+	switch h.status.State {
+	case transaction.Committed:
+		return h.committed()
+	case transaction.RolledBack:
+		return h.rolledBack(ctx)
+	case transaction.Superseded:
+		return h.lookNow(Unknown, "superseded", fmt.Errorf("%s; hdeploy touched nothing after that", h.status.Reason))
+	default:
+		f := h.lookNow(RollbackFailed, "rollback", fmt.Errorf("%s; the host runs %s", h.reasons(), h.status.Running))
+		f.Log = h.logOf(ctx)
+		return f
+	}
+}
+
+func (h *hostRun) lookNow(word Word, step string, cause error) *Failure {
+	return &Failure{Host: h.Name, Step: step, Cause: cause, Word: word, Code: CodeLookNow,
+		Next: h.ssh("journalctl -b -u 'hdeploy-" + h.id + "-*'")}
+}
+
+func (h *hostRun) committed() error {
+	if h.rebootNeeded {
+		h.note("info", "the new kernel runs after a reboot")
+	}
+	if h.status.Boots == "unknown" {
+		h.note("warning", "what the host boots could not be read: its boot loader is not known")
+	}
+	if len(h.failedProbes()) > 0 {
+		h.done(Degraded, CodeDegraded)
+		return nil
+	}
+	h.done(Committed, CodeOK)
+	return nil
+}
+
+// rolledBack says so only when the previous system was seen over a connection
+// that was made after the rollback.
+func (h *hostRun) rolledBack(ctx context.Context) error {
+	done := h.phase(event.Rollback)
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	h.refusals = -1 << 20 // the old system lets us in again, however often the new one refused
+	reason := h.reasons()
+	if err := h.redial(ctx, time.Time{}); err != nil {
+		done("", err)
+		return h.lookNow(RollbackFailed, "rollback", fmt.Errorf("%s; the host says that it went back, but could not be reached to see it: %v", reason, err))
+	}
+	if h.seen.Running != h.facts.Running {
+		err := fmt.Errorf("it runs %s", h.seen.Running)
+		done("", err)
+		return h.lookNow(RollbackFailed, "rollback", fmt.Errorf("%s; the host says that it went back, but %v", reason, err))
+	}
+	done("seen to run "+h.seen.Running, nil)
+	f := &Failure{Host: h.Name, Step: h.failedStep(), Cause: errors.New(reason), Word: RolledBack, Code: CodeRolledBack,
+		Next: h.ssh("journalctl -b -u 'hdeploy-" + h.id + "-*'")}
+	if h.interrupted.Load() {
+		f.Word, f.Code = Interrupted, CodeInterrupted
+	}
+	f.Log = h.logOf(ctx)
+	return f
+}
+
+// reasons is why the host went back, by its own record and as seen from here.
+func (h *hostRun) reasons() string {
+	reason := h.status.Reason
+	if h.verifyError != nil && reason != h.verifyError.Error() {
+		reason += "; " + h.verifyError.Error()
+	}
+	return reason
+}
+
+// failedStep is the step at which the new system was found wanting.
+func (h *hostRun) failedStep() string {
+	switch {
+	case len(h.status.Results) > 0 || h.verifyError != nil:
+		return "verify"
+	case h.lived == event.Commit:
+		return "commit"
+	}
+	return "trial"
+}
+
+func (h *hostRun) logOf(ctx context.Context) []string {
+	text, err := h.agent.Log(ctx, h.id, logLines)
+	if err != nil {
+		return nil
+	}
+	return text
+}

@@ -1,0 +1,317 @@
+package display
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/hbohlen/hdeploy/deploy/event"
+)
+
+const (
+	logKeep      = 20 // lines of a failure's log
+	causeKeep    = 40 // lines of a cause: Nix explains itself at length
+	evidenceKeep = 8
+)
+
+// answer is the end of a run in words: one line for a host that is where it
+// should be, and everything a tired person needs for one that is not.
+type answer struct {
+	hosts    []string
+	outcomes map[string]event.Outcome
+	onlyBad  bool
+}
+
+func newAnswer(hosts []string) answer {
+	return answer{hosts: slices.Clone(hosts), outcomes: map[string]event.Outcome{}}
+}
+
+// add remembers an outcome; every other event is not part of the answer.
+func (a *answer) add(e event.Event) {
+	if e.Outcome == nil || e.Host == "" {
+		return
+	}
+	if !slices.Contains(a.hosts, e.Host) {
+		a.hosts = append(a.hosts, e.Host)
+	}
+	a.outcomes[e.Host] = *e.Outcome
+}
+
+// print writes the answer to standard output.
+func (a *answer) print(s Settings) error {
+	text := a.text(s.width(), style{color: s.Color && s.OutTTY})
+	if text == "" {
+		return nil
+	}
+	if _, err := io.WriteString(s.Out, text); err != nil {
+		return fmt.Errorf("write to standard output: %v", err)
+	}
+	return nil
+}
+
+func (a *answer) text(width int, st style) string {
+	if len(a.outcomes) == 0 {
+		return "" // the run ended before any host did; the caller says why
+	}
+	p := page{width: max(width, minWidth), st: st}
+	good := 0
+	told := map[string]string{}
+	for _, host := range a.hosts {
+		o, known := a.outcomes[host]
+		switch {
+		case !known:
+			p.headline(st.bad, Clean(host), "no outcome", "the run ended before it could say anything about this host")
+		case isGood(o):
+			good++
+			if !a.onlyBad {
+				p.good(Clean(host), o)
+			}
+		default:
+			p.report(Clean(host), o, told)
+		}
+	}
+	if len(a.hosts) > 1 && !(a.onlyBad && good == len(a.hosts)) {
+		p.line(0, "", fmt.Sprintf("%d of %s where they should be.", good, plural(len(a.hosts), "host is", "hosts are")))
+	}
+	return p.b.String()
+}
+
+func isGood(o event.Outcome) bool {
+	return o.Code == 0 && o.Failure == nil && len(o.Failed) == 0
+}
+
+// page lays out the answer in lines of one width.
+type page struct {
+	b     strings.Builder
+	width int
+	st    style
+}
+
+// line writes text after a label, continued under itself.
+func (p *page) line(indent int, label, text string) {
+	hang := indent + len(label)
+	for i, l := range wrap(text, p.width-hang) {
+		lead := strings.Repeat(" ", hang)
+		if i == 0 {
+			lead = strings.Repeat(" ", indent) + label
+		}
+		p.b.WriteString(lead + l + "\n")
+	}
+}
+
+// field writes "  label:  text" with the texts of one host aligned.
+func (p *page) field(label, text string) {
+	if text != "" {
+		p.line(2, pad(label+":", 14), text)
+	}
+}
+
+// headline states the outcome: host, the outcome's word, and what it means.
+func (p *page) headline(paint func(string) string, host, word, meaning string) {
+	plainHead := host + ": " + word + ": "
+	for i, l := range wrap(plainHead+meaning, p.width) {
+		if rest, whole := strings.CutPrefix(l, plainHead); i == 0 && whole {
+			l = p.st.bold(host) + ": " + paint(word) + ": " + rest
+		}
+		if i > 0 {
+			l = "  " + strings.Join(wrap(l, p.width-2), "\n  ")
+		}
+		p.b.WriteString(l + "\n")
+	}
+}
+
+// good is the whole report about a host that is where it should be.
+func (p *page) good(host string, o event.Outcome) {
+	meaning := meaningOf(host, o)
+	if o.Seconds > 0 {
+		meaning += ", in " + seconds(o.Seconds)
+	}
+	p.headline(p.st.good, host, Clean(o.Outcome), meaning)
+	if o.RebootNeeded {
+		p.line(2, "", p.st.warn("A reboot is needed")+" before its new kernel runs.")
+	}
+}
+
+// report is everything about a host that a person must know something about.
+func (p *page) report(host string, o event.Outcome, told map[string]string) {
+	paint := p.st.bad
+	if o.Code == 9 { // degraded
+		paint = p.st.warn
+	}
+	p.headline(paint, host, Clean(o.Outcome), meaningOf(host, o))
+	if o.Failure != nil {
+		p.cause(host, *o.Failure, told)
+	}
+	p.systems(o)
+	p.field("transaction", Clean(o.Transaction))
+	if o.RebootNeeded {
+		p.field("reboot", "needed before its new kernel runs")
+	}
+	if o.Seconds > 0 {
+		p.field("took", seconds(o.Seconds))
+	}
+	for _, probe := range o.Failed {
+		p.probe(probe)
+	}
+	if o.Failure != nil {
+		p.log(o.Failure.Log)
+		p.field("next", oneLine(o.Failure.Next))
+	}
+}
+
+// cause says why. What broke every host alike is told once.
+func (p *page) cause(host string, f event.Failure, told map[string]string) {
+	key := f.Step + "\x00" + f.Cause
+	if first, again := told[key]; again {
+		p.field("cause", "the same as for "+first)
+		return
+	}
+	told[key] = host
+	lines := cleanLines(f.Cause, causeKeep)
+	if len(lines) == 1 {
+		p.field("cause", join(": ", Clean(f.Step), lines[0]))
+		return
+	}
+	p.field("cause", Clean(f.Step))
+	p.block(lines)
+}
+
+// systems says what runs and what boots: first in words, then the path, on a
+// line of its own because it is long and meant to be copied.
+func (p *page) systems(o event.Outcome) {
+	switch {
+	case o.Running == "":
+		p.field("runs now", "not known")
+	case o.Running == o.Closure:
+		p.field("runs now", "the wanted system")
+	case o.Running == o.Previous:
+		p.field("runs now", "what ran before")
+	default:
+		p.field("runs now", "neither the wanted system nor what ran before")
+	}
+	p.path(o.Running)
+	switch {
+	case o.Boots == "" || o.Boots == "unknown":
+		p.field("boots next", "not known")
+	case o.Boots == o.Running:
+		p.field("boots next", "the same")
+	case o.Boots == o.Closure:
+		p.field("boots next", "the wanted system")
+	default:
+		p.field("boots next", "another system than the one that runs")
+		p.path(o.Boots)
+	}
+	if o.Closure != "" && o.Running != o.Closure {
+		p.field("wanted", "the new system")
+		p.path(o.Closure)
+	}
+}
+
+func (p *page) path(path string) {
+	if path != "" {
+		p.line(4, "", Clean(path))
+	}
+}
+
+func (p *page) probe(probe event.Probe) {
+	verdict := "failed"
+	if probe.Verdict == "unknown" {
+		verdict = "could not tell"
+	}
+	p.field("probe", fmt.Sprintf("%s: %s, asked from %s; %s",
+		Clean(probe.Name), verdict, Clean(probe.From), policyText(probe.Policy)))
+	for _, part := range []struct{ label, text string }{
+		{"expected: ", probe.Expected}, {"seen:     ", probe.Seen},
+		{"evidence: ", probe.Evidence}, {"hint:     ", probe.Hint},
+	} {
+		if part.text == "" {
+			continue
+		}
+		label := part.label
+		for _, line := range cleanLines(part.text, evidenceKeep) {
+			p.line(4, label, line)
+			label = strings.Repeat(" ", len(label))
+		}
+	}
+}
+
+func (p *page) log(lines []string) {
+	if len(lines) == 0 {
+		return
+	}
+	p.field("log", "its last lines")
+	p.block(cleanLines(strings.Join(lines, "\n"), logKeep))
+}
+
+// block writes foreign lines one by one, marked as somebody else's words.
+func (p *page) block(lines []string) {
+	for _, line := range lines {
+		if line == "" {
+			p.b.WriteString("    |\n")
+			continue
+		}
+		p.line(4, "| ", line)
+	}
+}
+
+// meaningOf says an outcome in words. Unknown words come from a newer engine;
+// their meaning is then left to the code.
+func meaningOf(host string, o event.Outcome) string {
+	wanted := "the new system"
+	if o.Generation > 0 {
+		wanted = fmt.Sprintf("generation %d", o.Generation)
+	}
+	switch o.Outcome {
+	case "unchanged":
+		return "it already runs and boots this system; nothing was touched"
+	case "committed":
+		return wanted + " runs, was confirmed, and boots next"
+	case "degraded":
+		if o.Previous != "" && o.Previous == o.Closure {
+			return "it already ran this system and nothing was touched, but " + failedProbes(o)
+		}
+		return wanted + " runs and boots next, but " + failedProbes(o)
+	case "reboot-required":
+		return wanted + " boots next; it cannot be switched to while running, so reboot " + host
+	case "tested":
+		return wanted + " runs until the next reboot; what boots was left alone"
+	case "staged":
+		return wanted + " boots next; what runs now was left alone"
+	case "pushed":
+		return "the system was copied to it; nothing else was touched"
+	case "previewed":
+		return previewMeaning(o)
+	case "rolled-back":
+		return "the new system failed; the host is back on what it ran before"
+	case "rollback-failed":
+		return "the new system failed, and the host was not seen to run what it had before: look at it now"
+	case "kept":
+		return "the new system failed and, as asked, was not rolled back: look at it now"
+	case "refused":
+		return "a check said no; nothing was changed"
+	case "unreachable":
+		return "no connection; nothing was changed"
+	case "failed":
+		return "nothing was changed"
+	case "interrupted":
+		return "stopped as asked; below is how the host was left"
+	case "unknown":
+		return "nobody could say what the host runs: look at it now"
+	case "":
+		return "no outcome was reported"
+	default:
+		return fmt.Sprintf("exit code %d", o.Code)
+	}
+}
+
+func failedProbes(o event.Outcome) string {
+	return plural(len(o.Failed), "probe that only alerts failed", "probes that only alert failed")
+}
+
+func previewMeaning(o event.Outcome) string {
+	if o.Closure != "" && o.Closure == o.Running {
+		return "dry run; it already runs this system"
+	}
+	return "dry run, nothing was changed; a switch would change what runs"
+}

@@ -1,0 +1,168 @@
+// Package event is what happened during a run, as plain values.
+//
+// The engine emits events and knows no display; every display, the log file
+// and the JSON stream consume the same events, so that none of them can tell
+// another story than the others. The JSON form of these types is the contract
+// documented in docs/json.md: fields are added, never renamed or removed.
+package event
+
+import "time"
+
+// Schema is the version of the JSON contract. It grows only when a consumer
+// that ignores unknown fields would misread an event.
+const Schema = 1
+
+// Phase is one step of a run, in the order of [Phases].
+type Phase string
+
+// The phases of a run. Evaluate and build happen once for all hosts; their
+// events carry no host.
+const (
+	Evaluate  Phase = "evaluate"
+	Preflight Phase = "preflight"
+	Build     Phase = "build"
+	Judge     Phase = "judge"
+	Copy      Phase = "copy"
+	Trial     Phase = "trial"
+	Verify    Phase = "verify"
+	Commit    Phase = "commit"
+	Rollback  Phase = "rollback"
+)
+
+// Phases lists every phase in the order in which a run passes through them.
+var Phases = [...]Phase{Evaluate, Preflight, Build, Judge, Copy, Trial, Verify, Commit, Rollback}
+
+// Sink receives events in the order in which they happened on each host. It
+// is called from several goroutines and must not block for long.
+type Sink func(Event)
+
+// Event is one thing that happened. Exactly one of the pointer fields is set;
+// Type names which.
+type Event struct {
+	Time time.Time `json:"time"`
+	// Type is "phase", "progress", "line", "note", "probe", "deadline" or "outcome".
+	Type string `json:"type"`
+	// Host is empty for what concerns the whole run.
+	Host  string `json:"host,omitempty"`
+	Phase Phase  `json:"phase,omitempty"`
+
+	Step     *Step     `json:"step,omitempty"`
+	Progress *Progress `json:"progress,omitempty"`
+	Line     *Line     `json:"line,omitempty"`
+	Note     *Note     `json:"note,omitempty"`
+	Probe    *Probe    `json:"probe,omitempty"`
+	Deadline *Deadline `json:"deadline,omitempty"`
+	Outcome  *Outcome  `json:"outcome,omitempty"`
+}
+
+// Status says how far a phase is.
+type Status string
+
+// A phase starts once and ends once: done, skipped or failed.
+const (
+	Started Status = "started"
+	Done    Status = "done"
+	Skipped Status = "skipped"
+	Failed  Status = "failed"
+)
+
+// Step is the start or the end of a phase.
+type Step struct {
+	Status Status `json:"status"`
+	// Detail is one short line: why it was skipped, what it found.
+	Detail string `json:"detail,omitempty"`
+	// Seconds is how long the phase took; zero at its start.
+	Seconds float64 `json:"seconds,omitempty"`
+}
+
+// Progress is how far a running phase is. Done and Total are bytes during a
+// copy and derivations during a build; Total is zero while it is not known.
+type Progress struct {
+	Done  int64 `json:"done"`
+	Total int64 `json:"total,omitempty"`
+	// Unit is "bytes" or "derivations".
+	Unit string `json:"unit"`
+	// Paths and PathsTotal count store paths during a copy.
+	Paths      int64 `json:"paths,omitempty"`
+	PathsTotal int64 `json:"paths_total,omitempty"`
+	// Activity names what runs now, for instance the derivation being built.
+	Activity string `json:"activity,omitempty"`
+}
+
+// Line is one line of output of whatever runs: a builder, an activation, a
+// unit's journal. Control characters are removed before it gets here.
+type Line struct {
+	// Source names the producer, for instance "hello-2.12" or "activation".
+	Source string `json:"source"`
+	Text   string `json:"text"`
+}
+
+// Note is something a person should know, without being a failure.
+type Note struct {
+	// Level is "info" or "warning".
+	Level string `json:"level"`
+	Text  string `json:"text"`
+}
+
+// Probe is the verdict of one probe.
+type Probe struct {
+	Name string `json:"name"`
+	// From is "host" or "deployer".
+	From string `json:"from"`
+	// Verdict is "pass", "fail" or "unknown".
+	Verdict string `json:"verdict"`
+	// Policy is what a failure leads to: "rollback" or "alert".
+	Policy   string  `json:"policy"`
+	Expected string  `json:"expected,omitempty"`
+	Seen     string  `json:"seen,omitempty"`
+	Evidence string  `json:"evidence,omitempty"`
+	Hint     string  `json:"hint,omitempty"`
+	Seconds  float64 `json:"seconds,omitempty"`
+}
+
+// Deadline tells by when the host goes back by itself.
+type Deadline struct {
+	// ID is the transaction on the host.
+	ID string `json:"id"`
+	// Confirm is the time left, in seconds, until the host goes back unless it
+	// is confirmed; DeadMan the time left until the dead-man's switch acts even
+	// if everything else on the host is dead.
+	Confirm float64 `json:"confirm_seconds"`
+	DeadMan float64 `json:"dead_man_seconds"`
+}
+
+// Outcome is how a host ended. Every selected host gets exactly one.
+type Outcome struct {
+	// Outcome is one of the words of docs/design.md, for instance "committed".
+	Outcome string `json:"outcome"`
+	// Code is the exit code that this host alone would give the run.
+	Code int `json:"code"`
+	// Closure is the store path that the run wanted on the host, Running what
+	// was seen to run at the end; empty where not known.
+	Closure string `json:"closure,omitempty"`
+	Running string `json:"running,omitempty"`
+	// Previous is the system that ran before.
+	Previous string `json:"previous,omitempty"`
+	// Transaction is the id under which the host remembers what happened.
+	Transaction string `json:"transaction,omitempty"`
+	// Generation is the number the closure got in the system profile.
+	Generation int `json:"generation,omitempty"`
+	// Boots is what the host boots next, or "unknown".
+	Boots        string   `json:"boots,omitempty"`
+	RebootNeeded bool     `json:"reboot_needed,omitempty"`
+	Seconds      float64  `json:"seconds"`
+	Failure      *Failure `json:"failure,omitempty"`
+	// Failed names the probes that failed.
+	Failed []Probe `json:"failed_probes,omitempty"`
+}
+
+// Failure is an error a person can act on: where, at which step, why, and the
+// command to type next.
+type Failure struct {
+	Host  string `json:"host,omitempty"`
+	Step  string `json:"step"`
+	Cause string `json:"cause"`
+	Next  string `json:"next,omitempty"`
+	// Log holds the last lines of the output that explain the cause.
+	Log []string `json:"log,omitempty"`
+}

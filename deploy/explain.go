@@ -1,0 +1,119 @@
+package deploy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/hbohlen/hdeploy/deploy/agent"
+	"github.com/hbohlen/hdeploy/deploy/nix"
+	"github.com/hbohlen/hdeploy/hosts/remote"
+	"github.com/hbohlen/hdeploy/profiles/protocol"
+)
+
+// connectionFailure names what kept the preflight from talking to the host.
+// Nothing was changed.
+func (h *hostRun) connectionFailure(step string, err error) *Failure {
+	f := &Failure{Host: h.Name, Step: step, Cause: err, Word: Refused, Code: CodeRefused}
+	var link *remote.Error
+	var program *agent.Error
+	var said *protocol.Error
+	switch {
+	case errors.As(err, &link):
+		h.explainLink(f, link)
+	case errors.As(err, &program):
+		f.Step = "start the agent"
+		f.Next = h.explainAgent(program)
+	case errors.As(err, &said):
+		f.Step, f.Next = "look", h.ssh("journalctl -b -u 'hdeploy-*'")
+	case errors.Is(err, agent.ErrNotBundled):
+		f.Word, f.Code, f.Next = Failed, CodeInternal, "scripts/build"
+	case errors.Is(err, context.DeadlineExceeded):
+		f.Word, f.Code, f.Next = Unreachable, CodeUnreachable, h.ssh("")
+		f.Cause = errors.New("the host did not answer in time")
+	default:
+		return asFailure(h.Name, step, err)
+	}
+	return f
+}
+
+func (h *hostRun) explainLink(f *Failure, link *remote.Error) {
+	f.Next = link.Hint
+	switch link.Kind {
+	case remote.Unreachable, remote.Lost:
+		f.Word, f.Code = Unreachable, CodeUnreachable
+	case remote.Canceled:
+		f.Word, f.Code = Interrupted, CodeInterrupted
+	case remote.HostKeyUnknown, remote.HostKeyChanged, remote.KnownHostsUnreadable:
+		f.Step = "host key"
+	case remote.LoginRefused, remote.NoKeys, remote.KeyUnreadable:
+		f.Step = "login"
+	case remote.SFTPOff:
+		f.Step = "upload the agent"
+	}
+}
+
+func (h *hostRun) explainAgent(e *agent.Error) string {
+	switch e.Kind {
+	case agent.Elevation:
+		return "give " + h.User + " NOPASSWD in the host's sudo rules, or set user = \"root\" for " + h.Name + " in deploy.toml"
+	case agent.Platform:
+		return h.ssh("uname -sm")
+	case agent.Upload:
+		return h.ssh("df -h / /tmp /var/lib")
+	case agent.NotExecutable:
+		return h.ssh("findmnt -T /var/lib/hdeploy") + "  # it must not be mounted noexec"
+	case agent.Versions:
+		return "use an hdeploy of the same protocol as the agent on " + h.Name
+	}
+	return h.ssh("ls -l /var/lib/hdeploy/agent")
+}
+
+// evaluationFailure names what is wrong with the flake for a host.
+func (r *run) evaluationFailure(host string, err error) *Failure {
+	f := &Failure{Host: host, Step: "evaluate", Cause: err, Word: Failed, Code: CodeBuild,
+		Next: fmt.Sprintf("nix eval --raw %s#%s", r.Flake, r.attributeOf(host))}
+	var unknown *nix.UnknownAttributeError
+	if errors.As(err, &unknown) {
+		f.Next = "nix flake show " + r.Flake
+	}
+	var said *nix.Error
+	if errors.As(err, &said) {
+		f.Log = lines(said.Output)
+		if said.Hint != "" {
+			f.Next = said.Hint
+		}
+	}
+	return f
+}
+
+func (r *run) buildFailure(host string, err error) *Failure {
+	f := &Failure{Host: host, Step: "build", Cause: err, Word: Failed, Code: CodeBuild,
+		Next: fmt.Sprintf("nix build --print-build-logs %s#%s", r.Flake, r.attributeOf(host))}
+	var said *nix.Error
+	if errors.As(err, &said) {
+		f.Log = lines(said.Output)
+		if said.Hint != "" {
+			f.Next = said.Hint
+		}
+	}
+	return f
+}
+
+func (r *run) attributeOf(host string) string {
+	for _, h := range r.Hosts {
+		if h.Name == host {
+			return h.Attribute
+		}
+	}
+	return ""
+}
+
+func lines(text string) []string {
+	text = strings.TrimSpace(text)
+	if text == "" {
+		return nil
+	}
+	return strings.Split(text, "\n")
+}

@@ -1,0 +1,268 @@
+package deploy
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/hbohlen/hdeploy/deploy/agent"
+	"github.com/hbohlen/hdeploy/deploy/event"
+	"github.com/hbohlen/hdeploy/deploy/nix"
+	"github.com/hbohlen/hdeploy/hosts"
+	"github.com/hbohlen/hdeploy/hosts/remote"
+	"github.com/hbohlen/hdeploy/profiles"
+	"github.com/hbohlen/hdeploy/profiles/probe"
+	"github.com/hbohlen/hdeploy/profiles/protocol"
+)
+
+// hostRun is one host on its way through a run.
+type hostRun struct {
+	hosts.Host
+	run    *run
+	conn   *remote.Conn
+	agent  *agent.Agent
+	facts  protocol.Facts
+	system nix.Evaluated
+	// sizes are the closure's, missing what of it the host lacked.
+	sizes   nix.Sizes
+	missing []string
+
+	// id is the transaction's; status what the host last said of it, seen the
+	// facts of the newest connection.
+	id      string
+	status  *protocol.Status
+	seen    *protocol.Facts
+	results []probe.Result
+	// verifyError is why this side did not confirm.
+	verifyError  error
+	rebootNeeded bool
+	interrupted  atomic.Bool
+	refusals     int
+
+	// trialDone and liveDone end the phase that is shown as running, lived is
+	// the last one that ran on the host.
+	trialDone, liveDone func(string, error)
+	lived               event.Phase
+
+	outcome *event.Outcome
+	failure *Failure
+}
+
+func newHostRun(r *run, h hosts.Host) *hostRun {
+	return &hostRun{Host: h, run: r, id: strings.ToLower(rand.Text()[:16])}
+}
+
+// fail keeps the first failure: what follows it are consequences.
+func (h *hostRun) fail(err error) {
+	if err != nil && h.failure == nil {
+		h.failure = asFailure(h.Name, "run", err)
+	}
+}
+
+func (h *hostRun) phase(p event.Phase) func(string, error) { return h.run.phase(h.Name, p) }
+
+func (h *hostRun) skip(why string, phases ...event.Phase) {
+	for _, p := range phases {
+		h.run.emit(event.Event{Type: "phase", Host: h.Name, Phase: p, Step: &event.Step{Status: event.Skipped, Detail: why}})
+	}
+}
+
+func (h *hostRun) note(level, format string, args ...any) {
+	h.run.emit(event.Event{Type: "note", Host: h.Name, Note: &event.Note{Level: level, Text: fmt.Sprintf(format, args...)}})
+}
+
+func (h *hostRun) target() remote.Target {
+	t := remote.Target{
+		Host: h.Name, Address: h.Address, Port: h.Port, User: h.User, HostKeys: h.HostKeys,
+		IdentityFiles: h.IdentityFiles, Elevation: h.Elevation, ConnectTimeout: h.Timeouts.Connect,
+	}
+	for _, j := range h.Jump {
+		t.Jump = append(t.Jump, remote.Target{
+			Host: j.Name, Address: j.Address, Port: j.Port, User: j.User, HostKeys: j.HostKeys, IdentityFiles: j.IdentityFiles,
+		})
+	}
+	return t
+}
+
+// ssh is the command by which a person looks at the host.
+func (h *hostRun) ssh(command string) string {
+	s := "ssh "
+	if h.Port != 22 {
+		s += fmt.Sprintf("-p %d ", h.Port)
+	}
+	s += h.User + "@" + h.Address
+	if command == "" {
+		return s
+	}
+	if h.User != "root" {
+		command = strings.Join(h.Elevation, " ") + " " + command
+	}
+	return s + " " + command
+}
+
+// connect dials the host anew and starts the agent there. The answer says what
+// is true on the host now.
+func (h *hostRun) connect(ctx context.Context) (*remote.Conn, *agent.Agent, protocol.Facts, error) {
+	conn, err := remote.Dial(ctx, h.target())
+	if err != nil {
+		return nil, nil, protocol.Facts{}, err
+	}
+	a, facts, err := agent.Start(ctx, conn, agent.Program(h.run.Version), protocol.FactsRequest{Profile: profiles.System})
+	if err != nil {
+		conn.Close()
+		return nil, nil, facts, err
+	}
+	return conn, a, facts, nil
+}
+
+// preflight connects and looks. It changes nothing on the host but hdeploy's own
+// files.
+func (h *hostRun) preflight(ctx context.Context) (err error) {
+	done := h.phase(event.Preflight)
+	defer func() { done(describe(h.facts), err) }()
+	h.conn, h.agent, h.facts, err = h.connect(ctx)
+	if err != nil {
+		return h.connectionFailure("connect", err)
+	}
+	h.run.onClose(func() { h.agent.Close(); h.conn.Close() })
+	return h.checkHost()
+}
+
+func describe(f protocol.Facts) string {
+	if f.Running == "" {
+		return ""
+	}
+	return fmt.Sprintf("%s, generation %d", f.Hostname, f.Profile.Number)
+}
+
+// unchanged says that running system, profile and what boots already are the
+// wanted one. A boot loader that cannot be read does not count against it.
+func (h *hostRun) unchanged() bool {
+	want := h.system.OutPath
+	return h.facts.Running == want && h.facts.Profile.Path == want &&
+		(h.facts.Boots.System == want || h.facts.BootsError != "" && h.facts.Boots.System == "")
+}
+
+// deploy is everything after the build for one host.
+func (h *hostRun) deploy(ctx context.Context) error {
+	if err := h.judge(ctx); err != nil {
+		return err
+	}
+	if h.run.DryRun {
+		return h.preview()
+	}
+	if h.unchanged() {
+		return h.judgeUnchanged(ctx)
+	}
+	if err := h.copy(ctx); err != nil {
+		return err
+	}
+	return h.transact(ctx)
+}
+
+// judgeUnchanged probes a host that needs nothing. Failures are told, and nothing
+// is rolled back, since nothing was changed.
+func (h *hostRun) judgeUnchanged(ctx context.Context) error {
+	h.skip("already there", event.Build, event.Copy, event.Trial, event.Commit)
+	specs, err := h.specs()
+	if err != nil {
+		return err
+	}
+	if len(specs) == 0 {
+		h.done(Unchanged, CodeOK)
+		return nil
+	}
+	done := h.phase(event.Verify)
+	limit, cancel := context.WithTimeout(ctx, probe.LongestDeadline(specs)+time.Minute)
+	defer cancel()
+	if onHost := from(specs, probe.FromHost); len(onHost) > 0 {
+		results, err := h.agent.Probe(limit, onHost)
+		if err != nil {
+			done("", err)
+			return &Failure{Host: h.Name, Step: "probe", Cause: err, Word: Unknown, Code: CodeLookNow, Next: h.ssh("systemctl --failed")}
+		}
+		h.judged(results)
+	}
+	h.judged(probe.Run(limit, from(specs, probe.FromDeployer), nil, nil))
+	failed := h.failedProbes()
+	if len(failed) == 0 {
+		done(plural(len(h.results), "probe")+" passed", nil)
+		h.done(Unchanged, CodeOK)
+		return nil
+	}
+	done("", fmt.Errorf("%d of %s failed", len(failed), plural(len(h.results), "probe")))
+	h.done(Degraded, CodeDegraded)
+	return nil
+}
+
+// judged keeps the verdicts of probes and tells them.
+func (h *hostRun) judged(results []probe.Result) {
+	h.results = append(h.results, results...)
+	for _, p := range results {
+		h.run.emit(event.Event{Type: "probe", Host: h.Name, Phase: event.Verify, Probe: toEvent(p)})
+	}
+}
+
+func (h *hostRun) failedProbes() []event.Probe {
+	var failed []event.Probe
+	for _, p := range h.results {
+		if p.Verdict != probe.Pass {
+			failed = append(failed, *toEvent(p))
+		}
+	}
+	return failed
+}
+
+func toEvent(p probe.Result) *event.Probe {
+	return &event.Probe{
+		Name: p.Name, From: p.From, Verdict: string(p.Verdict), Policy: p.Policy, Expected: p.Expected, Seen: p.Seen,
+		Evidence: p.Evidence, Hint: p.Hint, Seconds: p.Seconds,
+	}
+}
+
+// done records how the host ended.
+func (h *hostRun) done(word Word, code int) {
+	h.outcome = &event.Outcome{Outcome: string(word), Code: code}
+}
+
+// finish completes the outcome with what is known of the host.
+func (h *hostRun) finish(ctx context.Context) event.Outcome {
+	if h.outcome == nil && h.failure == nil {
+		h.fail(fmt.Errorf("the run ended without an outcome"))
+	}
+	if h.failure != nil {
+		h.done(h.failure.Word, h.failure.Code)
+		if ctx.Err() != nil && h.status == nil {
+			h.done(Interrupted, CodeInterrupted)
+			h.failure.Cause = fmt.Errorf("stopped before anything was changed: %v", context.Cause(ctx))
+		}
+		h.outcome.Failure = h.failure.event()
+	}
+	o := *h.outcome
+	o.Closure, o.Previous, o.Running = h.system.OutPath, h.facts.Running, h.facts.Running
+	o.Boots = h.facts.Boots.System
+	if o.Boots == "" && h.facts.BootsError != "" {
+		o.Boots = "unknown"
+	}
+	o.Generation = h.facts.Profile.Number
+	if s := h.status; s != nil {
+		o.Transaction, o.Running, o.Boots = s.ID, s.Running, s.Boots
+		if s.Generation != 0 {
+			o.Generation = s.Generation
+		}
+	}
+	o.RebootNeeded = h.rebootNeeded
+	o.Failed = h.failedProbes()
+	o.Seconds = time.Since(h.run.started).Seconds()
+	return o
+}
+
+func plural(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
+}

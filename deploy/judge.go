@@ -1,0 +1,191 @@
+package deploy
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/dustin/go-humanize"
+
+	"github.com/hbohlen/hdeploy/deploy/event"
+	"github.com/hbohlen/hdeploy/profiles/protocol"
+)
+
+const (
+	// storeReserve stays free in the store, bootReserve where the boot loader
+	// writes, stateReserve where the transaction is recorded.
+	storeReserve = 64 << 20
+	bootReserve  = 64 << 10
+	stateReserve = 2 << 20
+)
+
+// checkHost refuses what the facts alone forbid.
+func (h *hostRun) checkHost() error {
+	f := h.facts
+	switch {
+	case !f.NixOS:
+		return refused(h.Name, "look", "set the address of "+h.Name+" in deploy.toml to a NixOS host", "this is not a NixOS host but %s", f.OS)
+	case f.UID != 0:
+		return refused(h.Name, "elevate", "set user = \"root\" or elevation = \"sudo\" for "+h.Name+" in deploy.toml", "the agent runs as uid %d, not as root", f.UID)
+	case f.StateError != "":
+		return refused(h.Name, "look", h.ssh("df -h /var/lib /run"), "the host cannot keep hdeploy's state: %s", f.StateError)
+	case f.Running == "":
+		return refused(h.Name, "look", h.ssh("ls -l /run/current-system"), "the running system cannot be read from /run/current-system")
+	}
+	if t := f.Transaction; t != nil && !t.State.Final() {
+		return h.locked(t)
+	}
+	return h.checkSpace()
+}
+
+func (h *hostRun) locked(t *protocol.Status) error {
+	return refused(h.Name, "lock", h.ssh("journalctl -f -u 'hdeploy-"+t.ID+"-*'"),
+		"locked by %s since %s for %s (%s; the host decides within %s)",
+		t.Deployer, t.Started.Format("15:04:05"), t.New, t.State, rounded(t.DeadManIn))
+}
+
+func (h *hostRun) checkSpace() error {
+	for _, place := range []struct {
+		path       string
+		free, need uint64
+	}{
+		{"/nix/store", h.facts.FreeStore, storeReserve},
+		{"/boot", h.facts.FreeBoot, bootReserve},
+		{"/var/lib", h.facts.FreeState, stateReserve},
+	} {
+		if place.free < place.need {
+			return refused(h.Name, "space", h.ssh("nix-collect-garbage"), "%s is full: %s free, %s needed",
+				place.path, humanize.IBytes(place.free), humanize.IBytes(place.need))
+		}
+	}
+	return nil
+}
+
+// judge decides, with the closure at hand and before the copy, whether the host
+// can switch to it.
+func (h *hostRun) judge(ctx context.Context) (err error) {
+	done := h.phase(event.Judge)
+	detail := ""
+	defer func() { done(detail, err) }()
+	if h.system.System != h.facts.System {
+		return refused(h.Name, "judge", "set nixpkgs.hostPlatform of "+h.Name+" to "+h.facts.System+", or correct its address in deploy.toml",
+			"the closure is for %s, the host is %s", h.system.System, h.facts.System)
+	}
+	if h.unchanged() {
+		detail = "already there"
+		return nil
+	}
+	if err := h.checkSystem(); err != nil {
+		return err
+	}
+	h.rebootNeeded = h.needsReboot()
+	if err := h.checkRoom(ctx); err != nil {
+		return err
+	}
+	detail = "to copy: " + plural(len(h.missing), "path") + ", " + humanize.IBytes(h.missingSize())
+	if h.rebootNeeded {
+		detail += "; the new kernel needs a reboot"
+	}
+	return nil
+}
+
+func (h *hostRun) checkSystem() error {
+	if _, err := os.Stat(filepath.Join(h.system.OutPath, "bin/switch-to-configuration")); err != nil {
+		return refused(h.Name, "judge", "correct the attribute of "+h.Name+" in deploy.toml", "%s is not a NixOS system: it has no bin/switch-to-configuration", h.system.OutPath)
+	}
+	keys, err := inhibited(h.facts.Inhibitors, filepath.Join(h.system.OutPath, "switch-inhibitors"))
+	if err != nil {
+		return refused(h.Name, "judge", "nix build "+h.run.Flake, "%v", err)
+	}
+	if len(keys) > 0 {
+		return refused(h.Name, "judge", "nixos-rebuild boot --flake "+h.run.Flake+"#"+h.Name+" --target-host "+h.User+"@"+h.Address+", and reboot",
+			"this change cannot be made while the system runs (%s): it needs a reboot", strings.Join(keys, ", "))
+	}
+	return nil
+}
+
+// inhibited names the keys whose value differs between the running and the new
+// system's switch inhibitors. Keys that only one of them has are ignored, as
+// NixOS's own check does.
+func inhibited(running json.RawMessage, newFile string) ([]string, error) {
+	data, err := os.ReadFile(newFile)
+	if errors.Is(err, os.ErrNotExist) || len(running) == 0 {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read switch inhibitors: %v", err)
+	}
+	var before, after map[string]json.RawMessage
+	if json.Unmarshal(running, &before) != nil {
+		return nil, nil
+	}
+	if err := json.Unmarshal(data, &after); err != nil {
+		return nil, fmt.Errorf("read switch inhibitors: %v", err)
+	}
+	var keys []string
+	for _, key := range slices.Sorted(maps.Keys(after)) {
+		if was, ok := before[key]; ok && !bytes.Equal(was, after[key]) {
+			keys = append(keys, key)
+		}
+	}
+	return keys, nil
+}
+
+// needsReboot says whether the new system's kernel is another one than the
+// booted one.
+func (h *hostRun) needsReboot() bool {
+	for _, part := range []string{"kernel", "initrd", "kernel-modules"} {
+		was := h.facts.Kernel[part]
+		is, err := filepath.EvalSymlinks(filepath.Join(h.system.OutPath, part))
+		if err == nil && was != "" && was != is {
+			return true
+		}
+	}
+	return false
+}
+
+// checkRoom finds what of the closure the host lacks, for the plan and the
+// progress, and refuses what does not fit.
+func (h *hostRun) checkRoom(ctx context.Context) error {
+	var err error
+	if h.sizes, err = h.run.nix.Closure(ctx, h.system.OutPath); err != nil {
+		return asFailure(h.Name, "judge", err)
+	}
+	if h.missing, err = h.agent.Missing(ctx, slices.Sorted(maps.Keys(h.sizes))); err != nil {
+		return h.connectionFailure("judge", err)
+	}
+	need := h.missingSize()
+	if need+storeReserve > h.facts.FreeStore {
+		return refused(h.Name, "space", h.ssh("nix-collect-garbage --delete-older-than 30d"),
+			"the store has %s free, and %s of the closure (%s) are missing there",
+			humanize.IBytes(h.facts.FreeStore), humanize.IBytes(need), plural(len(h.missing), "path"))
+	}
+	return nil
+}
+
+func (h *hostRun) missingSize() uint64 {
+	var need uint64
+	for _, path := range h.missing {
+		need += uint64(h.sizes[path])
+	}
+	return need
+}
+
+// preview tells what a run would do.
+func (h *hostRun) preview() error {
+	if h.unchanged() {
+		h.note("info", "already runs %s", h.system.OutPath)
+	} else {
+		h.note("info", "would switch from %s to %s", h.facts.Running, h.system.OutPath)
+	}
+	h.skip("dry run", event.Copy, event.Trial, event.Verify, event.Commit)
+	h.done(Previewed, CodeOK)
+	return nil
+}

@@ -1,0 +1,47 @@
+package deploy
+
+import (
+	"github.com/rs/zerolog"
+
+	"github.com/hbohlen/hdeploy/deploy/event"
+	"github.com/hbohlen/hdeploy/hosts"
+)
+
+// Request is one run: which hosts get which flake, and who wants it.
+type Request struct {
+	Hosts []hosts.Host
+	// Flake is the flake reference, absolute where it is a path.
+	Flake string
+	// DryRun evaluates, builds, looks and prints the plan; it copies nothing.
+	DryRun bool
+	// Deployer names the person and machine for the host's record and for a
+	// second deployer who is refused. It is a claim, not a proof.
+	Deployer string
+	// Version is this program's, for the agent's messages.
+	Version string
+	// StateDir holds the garbage-collection roots of the closures that were
+	// built here. It is created private.
+	StateDir string
+	Events   event.Sink
+	Log      zerolog.Logger
+}
+
+// Report is how every selected host ended, in the order of the request.
+type Report struct {
+	Outcomes []HostOutcome
+}
+
+// HostOutcome is the outcome of one host.
+type HostOutcome struct {
+	Host string
+	event.Outcome
+}
+
+// Code is the exit code of the run: that of the worst host.
+func (r Report) Code() int {
+	codes := make([]int, len(r.Outcomes))
+	for i, o := range r.Outcomes {
+		codes[i] = o.Code
+	}
+	return Worst(codes...)
+}

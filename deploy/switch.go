@@ -1,0 +1,213 @@
+// Package deploy is one run: evaluate, look, build, judge, copy, try, verify and
+// commit, over one host or several.
+//
+// It keeps the order that makes a run safe: everything that can be refused is
+// refused before the first change, the host has armed its own way back before
+// the trial, and from then on what happened is read from the host and never
+// guessed from a connection that died. The engine emits events and returns
+// outcomes; it neither prints nor exits.
+package deploy
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/hbohlen/hdeploy/deploy/event"
+	"github.com/hbohlen/hdeploy/deploy/nix"
+)
+
+// atOnce is how many hosts are worked on at the same time.
+const atOnce = 10
+
+// Switch makes every host of the request run its system, or leaves it with the
+// one it had. The error is for what concerns the whole run before any host has
+// an outcome: no usable Nix. Everything else is in the report.
+func Switch(ctx context.Context, r Request) (Report, error) {
+	program, err := nix.Find(ctx)
+	if err != nil {
+		return Report{}, err
+	}
+	run := &run{Request: r, nix: program, started: time.Now()}
+	defer run.close()
+	hostRuns := make([]*hostRun, len(r.Hosts))
+	for i, h := range r.Hosts {
+		hostRuns[i] = newHostRun(run, h)
+	}
+	if err := run.evaluateAndLook(ctx, hostRuns); err != nil {
+		return Report{}, err
+	}
+	run.build(ctx, hostRuns)
+	run.deploy(ctx, hostRuns)
+	return run.report(ctx, hostRuns), nil
+}
+
+// run is what all hosts of one request share.
+type run struct {
+	Request
+	nix     *nix.Nix
+	started time.Time
+	mu      sync.Mutex
+	closers []func()
+}
+
+// onClose registers what ends with the run.
+func (r *run) onClose(f func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.closers = append(r.closers, f)
+}
+
+func (r *run) close() {
+	for i := len(r.closers) - 1; i >= 0; i-- {
+		r.closers[i]()
+	}
+}
+
+func (r *run) emit(e event.Event) {
+	e.Time = time.Now()
+	if r.Events != nil {
+		r.Events(e)
+	}
+}
+
+// phase emits the start of a phase and returns what emits its end.
+func (r *run) phase(host string, p event.Phase) func(detail string, err error) {
+	began := time.Now()
+	r.emit(event.Event{Type: "phase", Host: host, Phase: p, Step: &event.Step{Status: event.Started}})
+	return func(detail string, err error) {
+		step := &event.Step{Status: event.Done, Detail: detail, Seconds: time.Since(began).Seconds()}
+		if err != nil {
+			step.Status, step.Detail = event.Failed, rootCause(err)
+		}
+		r.emit(event.Event{Type: "phase", Host: host, Phase: p, Step: step})
+		r.Log.Info().Str("host", host).Str("phase", string(p)).Str("status", string(step.Status)).Float64("seconds", step.Seconds).Msg(step.Detail)
+	}
+}
+
+func rootCause(err error) string {
+	var f *Failure
+	if errors.As(err, &f) {
+		return f.Cause.Error()
+	}
+	return err.Error()
+}
+
+// progress passes on what a running nix says.
+func (r *run) progress(host string, p event.Phase) func(nix.Progress) {
+	return func(n nix.Progress) {
+		switch {
+		case n.Count != nil:
+			r.emit(event.Event{Type: "progress", Host: host, Phase: p, Progress: n.Count})
+		case n.Line != nil:
+			r.emit(event.Event{Type: "line", Host: host, Phase: p, Line: n.Line})
+		case n.Note != nil:
+			r.emit(event.Event{Type: "note", Host: host, Phase: p, Note: n.Note})
+		}
+	}
+}
+
+// evaluateAndLook evaluates all hosts together while each is being connected to:
+// neither needs the other, and both are mostly waiting.
+func (r *run) evaluateAndLook(ctx context.Context, hostRuns []*hostRun) error {
+	var evaluated map[string]nix.Evaluated
+	var evalErr error
+	var group sync.WaitGroup
+	group.Go(func() { evaluated, evalErr = r.evaluate(ctx) })
+	for _, h := range hostRuns {
+		group.Go(func() { h.fail(h.preflight(ctx)) })
+	}
+	group.Wait()
+	var old *nix.TooOldError
+	if errors.As(evalErr, &old) {
+		return evalErr
+	}
+	for _, h := range hostRuns {
+		if evalErr != nil {
+			h.failure = nil // the flake is what must be mended first
+			h.fail(r.evaluationFailure(h.Name, evalErr))
+			continue
+		}
+		h.system = evaluated[h.Name]
+	}
+	return nil
+}
+
+func (r *run) evaluate(ctx context.Context) (map[string]nix.Evaluated, error) {
+	done := r.phase("", event.Evaluate)
+	attributes := make([]nix.Attribute, len(r.Hosts))
+	for i, h := range r.Hosts {
+		attributes[i] = nix.Attribute{Host: h.Name, Path: h.Attribute}
+	}
+	evaluated, err := r.nix.Evaluate(ctx, r.Flake, attributes, r.progress("", event.Evaluate))
+	done(plural(len(r.Hosts), "host"), err)
+	return evaluated, err
+}
+
+// build builds what the hosts that are still in the run need, in one call, and
+// leaves links that keep the results here.
+func (r *run) build(ctx context.Context, hostRuns []*hostRun) {
+	var wanted []nix.Derivation
+	var building []*hostRun
+	for _, h := range hostRuns {
+		if h.failure != nil || h.unchanged() {
+			continue
+		}
+		wanted = append(wanted, nix.Derivation{Host: h.Name, DrvPath: h.system.DrvPath, Output: h.system.Output})
+		building = append(building, h)
+	}
+	if len(wanted) == 0 {
+		return
+	}
+	done := r.phase("", event.Build)
+	links, err := r.linkDir()
+	if err == nil {
+		err = r.nix.Build(ctx, wanted, links, r.progress("", event.Build))
+		var failed *nix.Error
+		if errors.As(err, &failed) && failed.Kind == nix.Collected {
+			err = r.evaluateAndBuildAgain(ctx, wanted, links)
+		}
+	}
+	done(plural(len(wanted), "system"), err)
+	if err == nil {
+		return
+	}
+	for _, h := range building {
+		h.fail(r.buildFailure(h.Name, err))
+	}
+}
+
+// evaluateAndBuildAgain brings derivations back that were collected between
+// their evaluation and the build.
+func (r *run) evaluateAndBuildAgain(ctx context.Context, wanted []nix.Derivation, links string) error {
+	if _, err := r.evaluate(ctx); err != nil {
+		return err
+	}
+	return r.nix.Build(ctx, wanted, links, r.progress("", event.Build))
+}
+
+// deploy takes every host that has no outcome yet through its own steps.
+func (r *run) deploy(ctx context.Context, hostRuns []*hostRun) {
+	var group errgroup.Group
+	group.SetLimit(atOnce)
+	for _, h := range hostRuns {
+		if h.failure == nil {
+			group.Go(func() error { h.fail(h.deploy(ctx)); return nil })
+		}
+	}
+	_ = group.Wait() // the hosts keep their own failures
+}
+
+func (r *run) report(ctx context.Context, hostRuns []*hostRun) Report {
+	var report Report
+	for _, h := range hostRuns {
+		o := h.finish(ctx)
+		r.emit(event.Event{Type: "outcome", Host: h.Name, Outcome: &o})
+		r.Log.Info().Str("host", h.Name).Str("outcome", o.Outcome).Int("code", o.Code).Str("transaction", o.Transaction).Msg("outcome")
+		report.Outcomes = append(report.Outcomes, HostOutcome{Host: h.Name, Outcome: o})
+	}
+	return report
+}

@@ -1,0 +1,355 @@
+package deploy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/hbohlen/hdeploy/deploy/agent"
+	"github.com/hbohlen/hdeploy/deploy/event"
+	"github.com/hbohlen/hdeploy/hosts/remote"
+	"github.com/hbohlen/hdeploy/profiles"
+	"github.com/hbohlen/hdeploy/profiles/probe"
+	"github.com/hbohlen/hdeploy/profiles/protocol"
+	"github.com/hbohlen/hdeploy/profiles/transaction"
+)
+
+const (
+	// redialFirst and redialLast bound the growing pause between connections to
+	// a host that does not answer. OpenSSH 9.8 and newer penalise an address
+	// that knocks more often without logging in.
+	redialFirst = 2 * time.Second
+	redialLast  = 10 * time.Second
+	// patience is how long after the host's own last deadline it is still asked
+	// what became of it.
+	patience = 90 * time.Second
+)
+
+// transact runs the host's transaction. From the start on everything is decided
+// there; this side only proves that the host can be reached, brings its own
+// verdicts, and asks until it knows how it ended.
+func (h *hostRun) transact(ctx context.Context) error {
+	specs, err := h.specs()
+	if err != nil {
+		return err
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if err := h.begin(ctx, from(specs, probe.FromHost)); err != nil {
+		return err
+	}
+	// What runs on the host does not end with this run's context: the host is
+	// told to go back, and its answer is waited for.
+	limit := h.status.DeadManIn + h.Timeouts.Rollback + patience
+	settled, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
+	defer cancel()
+	defer context.AfterFunc(ctx, func() { h.interrupt(settled) })()
+	err = h.seeThrough(settled, from(specs, probe.FromDeployer))
+	return h.conclude(settled, err)
+}
+
+func (h *hostRun) limits(specs []probe.Spec) transaction.Limits {
+	t := h.Timeouts
+	return transaction.Limits{
+		Activation: t.Activation, Confirm: t.Confirm + probe.LongestDeadline(specs),
+		Commit: t.Commit, Rollback: t.Rollback, Grace: t.Grace,
+	}
+}
+
+func (h *hostRun) begin(ctx context.Context, onHost []probe.Spec) error {
+	done := h.phase(event.Trial)
+	all, err := h.specs()
+	if err != nil {
+		return err
+	}
+	h.status, err = h.agent.Begin(ctx, protocol.StartRequest{
+		ID: h.id, Deployer: h.run.Deployer, Profile: profiles.System, New: h.system.OutPath,
+		Running: h.facts.Running, Limits: h.limits(all), Probes: onHost,
+	})
+	if err != nil {
+		done("", err)
+		return h.startFailure(err)
+	}
+	h.trialDone = done
+	h.run.emit(event.Event{Type: "deadline", Host: h.Name, Phase: event.Trial, Deadline: &event.Deadline{
+		ID: h.id, Confirm: h.status.ConfirmIn.Seconds(), DeadMan: h.status.DeadManIn.Seconds(),
+	}})
+	return nil
+}
+
+// startFailure tells a refusal of the agent from a connection that died in the
+// middle of it, after which only the host knows whether the trial began.
+func (h *hostRun) startFailure(err error) error {
+	var said *protocol.Error
+	if !errors.As(err, &said) {
+		return &Failure{Host: h.Name, Step: "start", Word: Unknown, Code: CodeLookNow, Next: "hdeploy switch " + h.Name,
+			Cause: fmt.Errorf("the connection was lost while the trial was being started (%v); unless it is confirmed the host goes back by itself", err)}
+	}
+	if said.Code == protocol.CodeLocked && said.Status != nil {
+		return h.locked(said.Status)
+	}
+	return refused(h.Name, "start", "hdeploy switch "+h.Name, "%s", said.Message)
+}
+
+// seeThrough follows the trial, proves over a new connection that the host can
+// be reached, and confirms. Its error is why there was no confirmation; how the
+// transaction ended stands in h.status.
+func (h *hostRun) seeThrough(ctx context.Context, onDeployer []probe.Spec) error {
+	if err := h.follow(ctx, protocol.WatchRequest{ID: h.id, Judged: true}); err != nil {
+		return err
+	}
+	h.endTrial()
+	if h.status.State != transaction.Waiting {
+		return h.followToEnd(ctx)
+	}
+	done := h.phase(event.Verify)
+	h.judged(h.status.Results)
+	why := h.verify(ctx, onDeployer)
+	done(h.verified(), why)
+	if why != nil {
+		h.verifyError = why
+	}
+	return h.followToEnd(ctx)
+}
+
+func (h *hostRun) verified() string {
+	if len(h.results) == 0 {
+		return "reached over a new connection"
+	}
+	return "reached over a new connection, " + plural(len(h.results), "probe") + " judged"
+}
+
+// endTrial tells what came of the activation.
+func (h *hostRun) endTrial() {
+	if h.trialDone == nil {
+		return
+	}
+	var err error
+	if s := h.status; s.State != transaction.Waiting && s.State != transaction.Committing && s.State != transaction.Committed {
+		err = errors.New(s.Reason)
+	}
+	h.trialDone("active, not yet confirmed", err)
+	h.trialDone = nil
+	for _, n := range h.status.Notes {
+		h.note("warning", "%s", n)
+	}
+}
+
+// follow watches the transaction over the connection at hand, and over new ones
+// when that dies, until what was asked for has come about.
+func (h *hostRun) follow(ctx context.Context, w protocol.WatchRequest) error {
+	for {
+		s, err := h.agent.Watch(ctx, w, h.watched)
+		if err == nil {
+			h.status = s
+			return nil
+		}
+		var said *protocol.Error
+		if errors.As(err, &said) {
+			return h.lost(said)
+		}
+		if err := h.redial(ctx, time.Time{}); err != nil {
+			return h.lost(err)
+		}
+	}
+}
+
+func (h *hostRun) lost(err error) error {
+	return &Failure{Host: h.Name, Step: "follow", Word: Unknown, Code: CodeLookNow, Next: h.ssh("journalctl -b -u 'hdeploy-" + h.id + "-*'"),
+		Cause: fmt.Errorf("the host could not be asked how it ended: %v", err)}
+}
+
+func (h *hostRun) followToEnd(ctx context.Context) error {
+	return h.follow(ctx, protocol.WatchRequest{ID: h.id})
+}
+
+func (h *hostRun) watched(e protocol.WatchEvent) {
+	if e.Line != "" {
+		h.run.emit(event.Event{Type: "line", Host: h.Name, Phase: h.livePhase(), Line: &event.Line{Source: "activation", Text: e.Line}})
+	}
+	if e.Status == nil {
+		return
+	}
+	h.status = e.Status
+	h.enter(e.Status.State)
+}
+
+// livePhase is the phase that a line of output belongs to.
+func (h *hostRun) livePhase() event.Phase {
+	switch h.status.State {
+	case transaction.Committing:
+		return event.Commit
+	case transaction.RollingBack:
+		return event.Rollback
+	}
+	return event.Trial
+}
+
+// enter emits the phases that begin and end on the host.
+func (h *hostRun) enter(s transaction.State) {
+	switch s {
+	case transaction.Committing:
+		h.beginLive(event.Commit)
+	case transaction.RollingBack:
+		h.endTrial()
+		h.endLive(errors.New(h.status.Reason))
+		h.note("warning", "going back: %s", h.status.Reason)
+		h.beginLive(event.Rollback)
+	case transaction.Committed:
+		h.beginLive(event.Commit)
+		h.endLive(nil)
+	case transaction.RolledBack:
+		h.beginLive(event.Rollback)
+		h.endLive(nil)
+	case transaction.RollbackFailed, transaction.Superseded:
+		h.endLive(errors.New(h.status.Reason))
+	}
+}
+
+func (h *hostRun) beginLive(p event.Phase) {
+	if h.liveDone == nil && h.lived != p {
+		h.liveDone, h.lived = h.phase(p), p
+	}
+}
+
+func (h *hostRun) endLive(err error) {
+	if h.liveDone != nil {
+		h.liveDone("", err)
+		h.liveDone = nil
+	}
+}
+
+// redial replaces the connection by a new one, again and again until ctx ends or
+// until has come. It gives up at once only on errors of this side.
+func (h *hostRun) redial(ctx context.Context, until time.Time) error {
+	if !until.IsZero() {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithDeadline(ctx, until)
+		defer cancel()
+	}
+	var last error
+	for pause := time.Duration(0); ; pause = min(max(redialFirst, pause*3/2), redialLast) {
+		select {
+		case <-ctx.Done():
+			return errors.Join(last, ctx.Err())
+		case <-time.After(pause):
+		}
+		conn, a, facts, err := h.connect(ctx)
+		if err == nil {
+			h.replace(conn, a, facts)
+			return nil
+		}
+		if last == nil {
+			h.note("info", "not reached over a new connection yet: %v", err)
+		}
+		if ctx.Err() == nil || last == nil {
+			last = err
+		}
+		if h.final(err) {
+			h.refusals++
+		}
+		if h.refusals >= refusalsToGoBack {
+			return last
+		}
+	}
+}
+
+// refusalsToGoBack is how often in a row a host may refuse the login before that
+// is its verdict.
+const refusalsToGoBack = 3
+
+// final says whether a dial failed in a way that the passing of time alone does
+// not mend: the new system answers, and lets this deployer in no more.
+func (h *hostRun) final(err error) bool {
+	var r *remote.Error
+	if !errors.As(err, &r) {
+		return false
+	}
+	return r.Kind == remote.LoginRefused || r.Kind == remote.HostKeyChanged || r.Kind == remote.HostKeyUnknown
+}
+
+func (h *hostRun) replace(conn *remote.Conn, a *agent.Agent, facts protocol.Facts) {
+	h.conn, h.agent, h.seen = conn, a, &facts
+	h.refusals = 0
+	h.run.onClose(func() { a.Close(); conn.Close() })
+}
+
+// verify proves over a new connection, with all hops and a full login, that the
+// host can be reached, probes it from here, and confirms. An old connection
+// proves nothing: sshd keeps those of before the trial.
+func (h *hostRun) verify(ctx context.Context, onDeployer []probe.Spec) error {
+	old := h.agent
+	until := time.Now().Add(h.status.ConfirmIn)
+	h.refusals = 0
+	if err := h.redial(ctx, until); err != nil {
+		why := fmt.Errorf("the host could not be reached over a new connection: %v", err)
+		h.abortOver(ctx, old, why.Error(), nil)
+		return why
+	}
+	limit, cancel := context.WithDeadline(ctx, until)
+	defer cancel()
+	results := probe.Run(limit, onDeployer, nil, nil)
+	h.judged(results)
+	if probe.MustRollBack(results) {
+		why := errors.New("a probe failed from here")
+		h.abortOver(ctx, h.agent, describeFailed(results), results)
+		return why
+	}
+	return h.confirm(ctx, until, results)
+}
+
+func describeFailed(results []probe.Result) string {
+	for _, p := range results {
+		if probe.MustRollBack([]probe.Result{p}) {
+			return fmt.Sprintf("probe %s from the deployer failed: expected %s, saw %s", p.Name, p.Expected, p.Seen)
+		}
+	}
+	return "a probe from the deployer failed"
+}
+
+// abortOver asks the host to go back. Where even that does not reach it, it goes
+// back when its deadline passes.
+func (h *hostRun) abortOver(ctx context.Context, a *agent.Agent, why string, results []probe.Result) {
+	limit, cancel := context.WithTimeout(ctx, 20*time.Second)
+	defer cancel()
+	_, err := a.Abort(limit, protocol.DecideRequest{ID: h.id, Reason: why, Results: results})
+	if err != nil {
+		h.run.Log.Info().Str("host", h.Name).Err(err).Msg("abort did not reach the host")
+	}
+}
+
+// confirm says the deployer's last word, and repeats it over new connections
+// until the deadline: it is idempotent on the host.
+func (h *hostRun) confirm(ctx context.Context, until time.Time, results []probe.Result) error {
+	for {
+		s, err := h.agent.Confirm(ctx, protocol.DecideRequest{ID: h.id, Results: results})
+		if err == nil {
+			h.status = s
+			return nil
+		}
+		var said *protocol.Error
+		if errors.As(err, &said) {
+			return said
+		}
+		if err := h.redial(ctx, until); err != nil {
+			return fmt.Errorf("the confirmation did not reach the host: %v", err)
+		}
+	}
+}
+
+// interrupt asks the host to go back because the user stopped the run. During a
+// commit it is refused there, and the commit is waited for.
+func (h *hostRun) interrupt(ctx context.Context) {
+	h.interrupted.Store(true)
+	limit, cancel := context.WithTimeout(ctx, 20*time.Second)
+	defer cancel()
+	conn, a, _, err := h.connect(limit)
+	if err != nil {
+		return
+	}
+	defer conn.Close()
+	defer a.Close()
+	h.abortOver(limit, a, "interrupted by "+h.run.Deployer, nil)
+}

@@ -1,0 +1,204 @@
+// Package hosts reads deploy.toml: which hosts there are, how each is reached,
+// and which probes judge it.
+//
+// It keeps one promise: an [Inventory] that [Load] returned is complete and
+// valid. Every name resolves, every value is in its range and every default is
+// filled in, so that nothing after it has to ask twice. What is wrong with a
+// file is reported all at once, each fault with its line and column.
+package hosts
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Inventory is the content of one deploy.toml.
+type Inventory struct {
+	// Path is the absolute path of the file.
+	Path string
+	// Flake is the flake reference as Nix takes it; relative paths are made
+	// absolute against the folder of the file.
+	Flake string
+	// Hosts are in the order in which they stand in the file.
+	Hosts []Host
+	// Probes are the probes the file defines, by name, used or not.
+	Probes map[string]Probe
+}
+
+// Host is one machine and how it is deployed.
+type Host struct {
+	Name string
+	// Address is a host name or IP address, without user and port.
+	Address string
+	Port    int
+	User    string
+	// HostKeys are the public keys that identify the host, in the format of
+	// authorized_keys without options and comment. Empty means that
+	// known_hosts decides. The base64 part of a placeholder is "AAAA...": it
+	// matches no key, so that the refused connection can show the real one.
+	HostKeys []string
+	// IdentityFiles are absolute paths of private keys.
+	IdentityFiles []string
+	// Jump is the way to the host, nearest hop first.
+	Jump []Jump
+	// Elevation is the argv prefix that makes a command run as root.
+	Elevation []string
+	Tags      []string
+	// Attribute is the path of the system's toplevel within the flake.
+	Attribute string
+	Probes    []Probe
+	Timeouts  Timeouts
+}
+
+// Jump is a host that a connection passes through. It is never deployed to by
+// being one.
+type Jump struct {
+	Name, Address string
+	Port          int
+	User          string
+	HostKeys      []string
+	IdentityFiles []string
+}
+
+// Timeouts are the longest waits of one deployment.
+type Timeouts struct {
+	// Activation is the time the trial may take, Confirm how long the host
+	// then waits for the deployer, Commit and Rollback what these may take,
+	// and Grace what the dead-man's switch adds to their sum.
+	Activation, Confirm, Commit, Rollback, Grace time.Duration
+	// Connect covers TCP, handshake and login of one connection.
+	Connect time.Duration
+}
+
+// NewHost returns a host for which nothing but the name is known: everything
+// else has its default.
+func NewHost(name string) Host {
+	return Host{
+		Name:      name,
+		Address:   name,
+		Port:      22,
+		User:      "root",
+		Attribute: defaultAttribute(name),
+		Timeouts: Timeouts{
+			Activation: 300 * time.Second,
+			Confirm:    60 * time.Second,
+			Commit:     120 * time.Second,
+			Rollback:   300 * time.Second,
+			Grace:      15 * time.Second,
+			Connect:    10 * time.Second,
+		},
+	}
+}
+
+// DefaultElevation returns the argv prefix that makes commands of user run as
+// root: none for root itself, otherwise sudo without a prompt.
+func DefaultElevation(user string) []string {
+	if user == "root" {
+		return nil
+	}
+	return []string{"sudo", "-n", "--"}
+}
+
+// defaultAttribute quotes a name that Nix would otherwise read as several
+// attributes or as a number.
+func defaultAttribute(name string) string {
+	if !plainAttribute.MatchString(name) {
+		name = `"` + name + `"`
+	}
+	return "nixosConfigurations." + name + ".config.system.build.toplevel"
+}
+
+// Select returns the named hosts in the order given, each once. A name that
+// starts with @ stands for all hosts with that tag. No names at all stand for
+// every host. Each name that fits nothing is an [UnknownHostError].
+func (inv *Inventory) Select(names []string) ([]Host, error) {
+	if len(names) == 0 {
+		return slices.Clone(inv.Hosts), nil
+	}
+	var selected []Host
+	var faults []error
+	taken := map[string]bool{}
+	for _, name := range names {
+		matches := inv.matching(name)
+		if len(matches) == 0 {
+			faults = append(faults, inv.unknown(name))
+		}
+		for _, host := range matches {
+			if !taken[host.Name] {
+				taken[host.Name] = true
+				selected = append(selected, host)
+			}
+		}
+	}
+	if len(faults) > 0 {
+		return nil, errors.Join(faults...)
+	}
+	return selected, nil
+}
+
+func (inv *Inventory) matching(name string) []Host {
+	tag, isTag := strings.CutPrefix(name, "@")
+	var found []Host
+	for _, host := range inv.Hosts {
+		if host.Name == name || isTag && slices.Contains(host.Tags, tag) {
+			found = append(found, host)
+		}
+	}
+	return found
+}
+
+func (inv *Inventory) unknown(name string) *UnknownHostError {
+	known := inv.selectable(strings.HasPrefix(name, "@"))
+	return &UnknownHostError{Name: printable(name), Path: inv.Path, Known: known, Suggestion: closest(name, known)}
+}
+
+// selectable lists what Select understands: host names, or tags with their @.
+func (inv *Inventory) selectable(tags bool) []string {
+	var names []string
+	for _, host := range inv.Hosts {
+		if !tags {
+			names = append(names, host.Name)
+			continue
+		}
+		for _, tag := range host.Tags {
+			if !slices.Contains(names, "@"+tag) {
+				names = append(names, "@"+tag)
+			}
+		}
+	}
+	return names
+}
+
+// UnknownHostError says that a name on the command line is no host, or no tag,
+// of the inventory.
+type UnknownHostError struct {
+	// Name is what was asked for, Suggestion the known name most like it, or
+	// empty.
+	Name, Suggestion string
+	// Path is the file searched, Known what it offers instead.
+	Path  string
+	Known []string
+}
+
+func (e *UnknownHostError) Error() string {
+	what := "host"
+	if strings.HasPrefix(e.Name, "@") {
+		what = "tag"
+	}
+	message := fmt.Sprintf("find %s %q in %s: not defined", what, e.Name, e.Path)
+	switch {
+	case e.Suggestion != "":
+		return message + fmt.Sprintf(" (did you mean %q?)", e.Suggestion)
+	case len(e.Known) == 0:
+		return message
+	case len(e.Known) > listedNames:
+		return message + fmt.Sprintf(" (known: %s and %d more)", strings.Join(e.Known[:listedNames], ", "), len(e.Known)-listedNames)
+	}
+	return message + fmt.Sprintf(" (known: %s)", strings.Join(e.Known, ", "))
+}
+
+// listedNames is how many known names fit into one readable line.
+const listedNames = 8

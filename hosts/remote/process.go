@@ -1,0 +1,260 @@
+package remote
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"sync"
+
+	"golang.org/x/crypto/ssh"
+)
+
+// Process is a command that runs on the host. Its Stream is the command's
+// standard input (Write, CloseWrite) and standard output (Read).
+type Process struct {
+	*Stream
+	ctx      context.Context
+	finished chan struct{}
+	stderr   *gate
+	release  func() bool
+
+	// Written before finished is closed, read after.
+	exit    Exit
+	exited  bool
+	refused bool
+}
+
+// Exit is how a command ended.
+type Exit struct {
+	// Code is its exit code; a command killed by a signal has 128 plus the
+	// signal's number, as in a shell, or 255 for a signal without one.
+	Code int
+	// Signal is the name of that signal without SIG, or empty.
+	Signal string
+}
+
+// Start starts argv on the host, without waiting for the host's word that it
+// did: input may be written at once, and a refusal shows in Wait. stderr
+// receives the standard error, or nobody if it is nil; it is not written to
+// after Wait returned. When ctx ends the command is killed and its stream
+// closed. The caller reads standard output until its end, then calls Wait.
+func (c *Conn) Start(ctx context.Context, argv []string, stderr io.Writer) (*Process, error) {
+	line, err := Quote(argv)
+	if err != nil {
+		return nil, err
+	}
+	channel, requests, err := c.openSession(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if stderr == nil {
+		stderr = io.Discard
+	}
+	p := &Process{
+		Stream:   &Stream{channel: channel, conn: c, name: argv[0]},
+		ctx:      ctx,
+		finished: make(chan struct{}),
+		stderr:   &gate{to: stderr},
+	}
+	p.release = context.AfterFunc(ctx, p.kill)
+	go p.run(line, requests)
+	return p, nil
+}
+
+func (c *Conn) openSession(ctx context.Context) (ssh.Channel, <-chan *ssh.Request, error) {
+	channel, requests, err := c.openChannel(ctx, "session", nil)
+	var refused *ssh.OpenChannelError
+	if errors.As(err, &refused) {
+		err = c.target.fail(CommandRefused, "see MaxSessions and the account's restrictions on the host:\n    sshd -T | grep -i maxsessions",
+			"open a session: %s", printable(refused.Message))
+	}
+	return channel, requests, err
+}
+
+// run owns the goroutines of a process, until its channel is closed.
+func (p *Process) run(line string, requests <-chan *ssh.Request) {
+	defer close(p.finished)
+	defer p.release()
+	var owned sync.WaitGroup
+	owned.Go(func() {
+		io.Copy(p.stderr, p.channel.Stderr())
+	})
+	refused := false
+	owned.Go(func() {
+		ok, err := p.channel.SendRequest("exec", true, ssh.Marshal(struct{ Line string }{line}))
+		if err == nil && !ok {
+			refused = true
+			p.channel.Close()
+		}
+	})
+	for request := range requests {
+		p.note(request)
+	}
+	owned.Wait()
+	p.refused = refused
+}
+
+// note keeps what the host says about the end of the command.
+func (p *Process) note(request *ssh.Request) {
+	switch request.Type {
+	case "exit-status":
+		var status struct{ Code uint32 }
+		if ssh.Unmarshal(request.Payload, &status) == nil {
+			p.exit, p.exited = Exit{Code: int(status.Code)}, true
+		}
+	case "exit-signal":
+		var signal struct {
+			Name     string
+			Dumped   bool
+			Message  string
+			Language string
+		}
+		if ssh.Unmarshal(request.Payload, &signal) == nil {
+			p.exit, p.exited = Exit{Code: signalCode(signal.Name), Signal: printable(signal.Name)}, true
+		}
+	}
+	if request.WantReply {
+		request.Reply(false, nil)
+	}
+}
+
+func signalCode(name string) int {
+	numbers := map[string]int{
+		"HUP": 1, "INT": 2, "QUIT": 3, "ILL": 4, "TRAP": 5, "ABRT": 6, "BUS": 7, "FPE": 8, "KILL": 9,
+		"USR1": 10, "SEGV": 11, "USR2": 12, "PIPE": 13, "ALRM": 14, "TERM": 15,
+	}
+	if number, ok := numbers[name]; ok {
+		return 128 + number
+	}
+	return 255
+}
+
+// kill ends the command on the host. An sshd that knows no signals still
+// closes the pipes.
+func (p *Process) kill() {
+	p.channel.SendRequest("signal", false, ssh.Marshal(struct{ Name string }{"KILL"}))
+	p.channel.Close()
+}
+
+// Kill ends the command; Wait then tells how it ended.
+func (p *Process) Kill() { p.kill() }
+
+// Wait waits until the command ended, its context ended, or the connection
+// was lost. The error is nil if the command ran, whatever its exit code.
+func (p *Process) Wait() (Exit, error) {
+	defer p.stderr.shut()
+	select {
+	case <-p.finished:
+	case <-p.ctx.Done():
+		return Exit{}, p.conn.canceled(p.ctx)
+	}
+	switch {
+	case p.exited:
+		return p.exit, nil
+	case p.ctx.Err() != nil:
+		return Exit{}, p.conn.canceled(p.ctx)
+	case p.refused:
+		return Exit{}, p.conn.target.fail(CommandRefused, "see why with\n    "+p.conn.target.sshCommand()+" true", "start %s: the host refuses to run commands", printable(p.name))
+	}
+	if lost := p.conn.lostError(); lost != nil {
+		return Exit{}, lost
+	}
+	return Exit{}, p.conn.lost("run %s: it ended without an exit code", printable(p.name))
+}
+
+// Result is what a finished command left.
+type Result struct {
+	Exit
+	Stdout, Stderr []byte
+	// Truncated says that the command wrote more than is kept.
+	Truncated bool
+}
+
+// The most output of one command that Run keeps; the rest is read and dropped.
+const (
+	mostStdout = 8 << 20
+	mostStderr = 256 << 10
+)
+
+// Run runs argv to its end and returns its output. stdin may be nil; it must
+// end by itself. The error is nil if the command ran, whatever its exit code.
+func (c *Conn) Run(ctx context.Context, argv []string, stdin io.Reader) (Result, error) {
+	stdout, stderr := &capped{most: mostStdout}, &capped{most: mostStderr}
+	p, err := c.Start(ctx, argv, stderr)
+	if err != nil {
+		return Result{}, err
+	}
+	out := &gate{to: stdout}
+	defer out.shut()
+	copied := make(chan struct{})
+	go func() {
+		defer close(copied)
+		var feeding sync.WaitGroup
+		feeding.Go(func() { p.feed(stdin) })
+		io.Copy(out, p)
+		feeding.Wait()
+	}()
+	select {
+	case <-copied:
+	case <-ctx.Done():
+	}
+	exit, err := p.Wait()
+	if err != nil {
+		return Result{}, err
+	}
+	out.shut()
+	return Result{
+		Exit: exit, Stdout: stdout.kept.Bytes(), Stderr: stderr.kept.Bytes(),
+		Truncated: stdout.cut || stderr.cut,
+	}, nil
+}
+
+// feed copies stdin to the command. A command that does not read all of it is
+// no failure.
+func (p *Process) feed(stdin io.Reader) {
+	if stdin != nil {
+		io.Copy(onlyWriter{p}, stdin)
+	}
+	p.CloseWrite()
+}
+
+// onlyWriter hides everything but Write.
+type onlyWriter struct{ io.Writer }
+
+// gate passes writes on until it is shut, so that a goroutine that is still
+// waiting for a stalled host cannot write into what its caller took back.
+type gate struct {
+	mu   sync.Mutex
+	to   io.Writer
+	done bool
+}
+
+func (g *gate) Write(data []byte) (int, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.done {
+		return len(data), nil
+	}
+	return g.to.Write(data)
+}
+
+func (g *gate) shut() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.done = true
+}
+
+// capped keeps the first bytes written to it and swallows the rest.
+type capped struct {
+	kept bytes.Buffer
+	most int
+	cut  bool
+}
+
+func (c *capped) Write(data []byte) (int, error) {
+	keep := min(len(data), c.most-c.kept.Len())
+	c.kept.Write(data[:keep])
+	c.cut = c.cut || keep < len(data)
+	return len(data), nil
+}

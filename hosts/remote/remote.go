@@ -1,0 +1,128 @@
+// Package remote is the one SSH connection per host: login once, then
+// commands, files and sockets ride on it side by side.
+//
+// It keeps three promises. No connection is used whose host key was not known
+// beforehand. Every wait ends: with an answer, with the caller's context, or
+// because the keepalive found the host gone. And every failure is an [Error]
+// that names the host, the cause and what to do next.
+package remote
+
+import (
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"time"
+)
+
+// Target is a host and how to log in to it. Only Host is required.
+type Target struct {
+	// Host names the machine in messages and in the lines they tell to add to
+	// deploy.toml.
+	Host string
+	// Address is a host name or IP address (Host), Port its port (22), User
+	// the account (root).
+	Address string
+	Port    int
+	User    string
+	// HostKeys pins the host's public keys, in the format of authorized_keys.
+	// When there are any, known_hosts is not asked.
+	HostKeys []string
+	// IdentityFiles are private keys offered before those of the agent.
+	IdentityFiles []string
+	// DefaultIdentityFiles are offered after those of the agent (id_ed25519,
+	// id_ecdsa and id_rsa in ~/.ssh); those that do not exist are passed over.
+	DefaultIdentityFiles []string
+	// KnownHostsFiles are asked when HostKeys is empty (~/.ssh/known_hosts and
+	// /etc/ssh/ssh_known_hosts).
+	KnownHostsFiles []string
+	// AgentSocket is the socket of an SSH agent ($SSH_AUTH_SOCK).
+	AgentSocket string
+	// Jump is the way to the host, nearest hop first.
+	Jump []Target
+	// Elevation is the argv prefix that makes a command run as root.
+	Elevation []string
+	// ConnectTimeout covers TCP, handshake and login of all hops together
+	// (10 s).
+	ConnectTimeout time.Duration
+	// Keepalive is the pause between two signs of life that the host is asked
+	// for (5 s). After three without an answer the connection is given up.
+	Keepalive time.Duration
+}
+
+// missedKeepalives is how many unanswered requests end a connection.
+const missedKeepalives = 3
+
+// withDefaults fills in what is empty.
+func (t Target) withDefaults() Target {
+	if t.Address == "" {
+		t.Address = t.Host
+	}
+	if t.Port == 0 {
+		t.Port = 22
+	}
+	if t.User == "" {
+		t.User = "root"
+	}
+	if t.ConnectTimeout <= 0 {
+		t.ConnectTimeout = 10 * time.Second
+	}
+	if t.Keepalive <= 0 {
+		t.Keepalive = 5 * time.Second
+	}
+	if t.AgentSocket == "" {
+		t.AgentSocket = os.Getenv("SSH_AUTH_SOCK")
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return t
+	}
+	if t.KnownHostsFiles == nil {
+		t.KnownHostsFiles = []string{filepath.Join(home, ".ssh", "known_hosts"), "/etc/ssh/ssh_known_hosts"}
+	}
+	if t.DefaultIdentityFiles == nil {
+		for _, name := range []string{"id_ed25519", "id_ecdsa", "id_rsa"} {
+			t.DefaultIdentityFiles = append(t.DefaultIdentityFiles, filepath.Join(home, ".ssh", name))
+		}
+	}
+	return t
+}
+
+func (t Target) endpoint() string {
+	return net.JoinHostPort(t.Address, strconv.Itoa(t.Port))
+}
+
+// sshCommand is what a person types to see the same failure.
+func (t Target) sshCommand() string {
+	argv := []string{"ssh"}
+	if t.Port != 22 {
+		argv = append(argv, "-p", strconv.Itoa(t.Port))
+	}
+	if len(t.Jump) > 0 {
+		argv = append(argv, "-J", jumpList(t.Jump))
+	}
+	line, err := Quote(append(argv, t.User+"@"+t.Address))
+	if err != nil {
+		return "ssh"
+	}
+	return line
+}
+
+func jumpList(hops []Target) string {
+	list := ""
+	for i, hop := range hops {
+		if i > 0 {
+			list += ","
+		}
+		hop = hop.withDefaults()
+		list += hop.User + "@" + hop.endpoint()
+	}
+	return list
+}
+
+// Elevated returns argv as it must be started to run as root. It never
+// changes argv.
+func (c *Conn) Elevated(argv []string) []string {
+	return slices.Concat(c.target.Elevation, argv)
+}

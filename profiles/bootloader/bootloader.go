@@ -1,0 +1,218 @@
+// Package bootloader reads what a host will boot next, from what its boot loader
+// will read.
+//
+// It keeps one promise: an answer is what the loader's own files say. A loader
+// that it does not know, or files that it cannot follow to a system, are an
+// error that says so; nothing is guessed from the profile.
+package bootloader
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"unicode/utf16"
+)
+
+// ErrUnknown says that no loader was found whose files can be read.
+var ErrUnknown = errors.New("no boot loader that hdeploy can read (systemd-boot, GRUB, extlinux)")
+
+// fileLimit caps a configuration file: a grub.cfg with a hundred generations has
+// about 100 KiB.
+const fileLimit = 4 << 20
+
+// Default is what boots next.
+type Default struct {
+	// Loader is "systemd-boot", "grub" or "extlinux".
+	Loader string `json:"loader"`
+	// System is the store path of the toplevel.
+	System string `json:"system"`
+	// Entry is the loader's own name for it.
+	Entry string `json:"entry,omitempty"`
+}
+
+// initArgument finds the toplevel in a kernel command line: NixOS boots
+// init=<toplevel>/init.
+var initArgument = regexp.MustCompile(`\binit=(/nix/store/[0-9a-z]{32}-[0-9a-zA-Z+\-._?=]+(?:/specialisation/[0-9a-zA-Z+\-._]+)?)/init\b`)
+
+// loaderEntryDefault is the EFI variable that overrides loader.conf.
+// https://systemd.io/BOOT_LOADER_INTERFACE/
+const loaderEntryDefault = "sys/firmware/efi/efivars/LoaderEntryDefault-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f"
+
+// Read returns what the host whose file system is root boots next.
+func Read(root string) (Default, error) {
+	for _, esp := range []string{"boot", "efi", "boot/efi"} {
+		if d, err := readSystemdBoot(root, filepath.Join(root, esp)); !errors.Is(err, fs.ErrNotExist) {
+			return d, err
+		}
+	}
+	if d, err := readGrub(filepath.Join(root, "boot/grub/grub.cfg")); !errors.Is(err, fs.ErrNotExist) {
+		return d, err
+	}
+	if d, err := readExtlinux(filepath.Join(root, "boot/extlinux/extlinux.conf")); !errors.Is(err, fs.ErrNotExist) {
+		return d, err
+	}
+	return Default{}, ErrUnknown
+}
+
+func readCapped(name string) ([]byte, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, fileLimit+1))
+	if err == nil && len(data) > fileLimit {
+		err = fmt.Errorf("read %s: larger than %d bytes", name, fileLimit)
+	}
+	return data, err
+}
+
+// readSystemdBoot follows loader.conf, or the EFI variable that overrides it, to
+// an entry. https://uapi-group.org/specifications/specs/boot_loader_specification/
+func readSystemdBoot(root, esp string) (Default, error) {
+	conf, err := readCapped(filepath.Join(esp, "loader/loader.conf"))
+	if err != nil {
+		return Default{}, err
+	}
+	pattern := confValue(conf, "default")
+	if override := efiDefault(filepath.Join(root, loaderEntryDefault)); override != "" {
+		pattern = override
+	}
+	if pattern == "" {
+		return Default{}, errors.New("read systemd-boot: loader.conf names no default")
+	}
+	entries, err := filepath.Glob(filepath.Join(esp, "loader/entries/*.conf"))
+	if err != nil {
+		return Default{}, fmt.Errorf("read systemd-boot: %v", err)
+	}
+	slices.SortFunc(entries, func(a, b string) int { return strings.Compare(b, a) })
+	for _, entry := range entries {
+		if !entryMatches(pattern, filepath.Base(entry)) {
+			continue
+		}
+		data, err := readCapped(entry)
+		if err != nil {
+			return Default{}, fmt.Errorf("read systemd-boot: %v", err)
+		}
+		return fromCommandLine("systemd-boot", filepath.Base(entry), confValue(data, "options"))
+	}
+	return Default{}, fmt.Errorf("read systemd-boot: no entry matches the default %q", pattern)
+}
+
+// entryMatches compares as systemd-boot does: a glob against the entry's id, with
+// or without its suffix, and without a boot counter.
+func entryMatches(pattern, entry string) bool {
+	bare := strings.TrimSuffix(entry, ".conf")
+	uncounted, _, _ := strings.Cut(bare, "+")
+	for _, name := range []string{entry, bare, uncounted, uncounted + ".conf"} {
+		if ok, err := path.Match(pattern, name); err == nil && ok {
+			return true
+		}
+	}
+	return false
+}
+
+// confValue is the last value of a key in a file of "key value" lines.
+func confValue(data []byte, key string) string {
+	value := ""
+	for line := range strings.Lines(string(data)) {
+		k, v, ok := strings.Cut(strings.TrimSpace(line), " ")
+		if ok && k == key {
+			value = strings.TrimSpace(v)
+		}
+	}
+	return value
+}
+
+// efiDefault reads an EFI variable: four bytes of attributes, then UTF-16.
+func efiDefault(name string) string {
+	data, err := readCapped(name)
+	if err != nil || len(data) < 6 {
+		return ""
+	}
+	words := make([]uint16, len(data[4:])/2)
+	if binary.Read(bytes.NewReader(data[4:4+2*len(words)]), binary.LittleEndian, words) != nil {
+		return ""
+	}
+	return strings.TrimRight(string(utf16.Decode(words)), "\x00")
+}
+
+var (
+	grubEntry   = regexp.MustCompile(`^\s*menuentry\s+(?:"([^"]*)"|'([^']*)')`)
+	grubDefault = regexp.MustCompile(`^\s*set\s+default="?([^"\s]*)"?`)
+)
+
+// readGrub follows the grub.cfg that NixOS's install-grub.pl writes: its default
+// is the number of a top-level entry.
+func readGrub(name string) (Default, error) {
+	data, err := readCapped(name)
+	if err != nil {
+		return Default{}, err
+	}
+	wanted, titles, lines := "0", []string{}, map[string]string{}
+	depth := 0
+	for line := range strings.Lines(string(data)) {
+		if m := grubDefault.FindStringSubmatch(line); m != nil && !strings.Contains(m[1], "$") {
+			wanted = m[1]
+		}
+		trimmed := strings.TrimSpace(line)
+		if m := grubEntry.FindStringSubmatch(line); m != nil && depth == 0 {
+			titles = append(titles, m[1]+m[2])
+		}
+		if depth > 0 && len(titles) > 0 && strings.HasPrefix(trimmed, "linux") && lines[titles[len(titles)-1]] == "" {
+			lines[titles[len(titles)-1]] = trimmed
+		}
+		depth += strings.Count(line, "{") - strings.Count(line, "}")
+		if strings.HasPrefix(trimmed, "submenu ") && depth == 1 {
+			titles = append(titles, "submenu:"+trimmed)
+			lines[titles[len(titles)-1]] = "submenu"
+		}
+	}
+	for i, title := range titles {
+		if wanted == fmt.Sprint(i) || wanted == title {
+			return fromCommandLine("grub", title, lines[title])
+		}
+	}
+	return Default{}, fmt.Errorf("read GRUB: its default %q is none of the %d entries", wanted, len(titles))
+}
+
+// readExtlinux follows DEFAULT to the LABEL of that name.
+func readExtlinux(name string) (Default, error) {
+	data, err := readCapped(name)
+	if err != nil {
+		return Default{}, err
+	}
+	wanted, label := "", ""
+	for line := range strings.Lines(string(data)) {
+		key, value, _ := strings.Cut(strings.TrimSpace(line), " ")
+		value = strings.TrimSpace(value)
+		switch strings.ToUpper(key) {
+		case "DEFAULT":
+			wanted = value
+		case "LABEL":
+			label = value
+		case "APPEND":
+			if label != "" && label == wanted {
+				return fromCommandLine("extlinux", label, value)
+			}
+		}
+	}
+	return Default{}, fmt.Errorf("read extlinux: no label for the default %q", wanted)
+}
+
+func fromCommandLine(loader, entry, line string) (Default, error) {
+	m := initArgument.FindStringSubmatch(line)
+	if m == nil {
+		return Default{}, fmt.Errorf("read %s: entry %q boots no NixOS system", loader, entry)
+	}
+	return Default{Loader: loader, System: m[1], Entry: entry}, nil
+}

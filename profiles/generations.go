@@ -1,0 +1,172 @@
+// Package profiles is what a deployment moves on a host: Nix profiles, their
+// generations and the garbage-collection roots that keep them alive.
+//
+// It keeps exactness: a profile is put back to the link that was recorded, never
+// to "generation minus one"; no generation is removed except one that the same
+// transaction made; and every link is replaced in one step, so that a reboot
+// meets the old or the new one.
+package profiles
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"github.com/hbohlen/hdeploy/profiles/atomicfile"
+	"github.com/hbohlen/hdeploy/profiles/systemd"
+)
+
+// System is the profile whose generations NixOS boots.
+const System = "/nix/var/nix/profiles/system"
+
+// storePath is the form of a store path: 32 digits of Nix's base 32, a dash
+// and a name. https://nix.dev/manual/nix/2.26/store/store-path
+var storePath = regexp.MustCompile(`^/nix/store/[0-9abcdfghijklmnpqrsvwxyz]{32}-[0-9a-zA-Z+\-._?=]{1,211}$`)
+
+// ValidStorePath says whether path has the form of a store path. It does not
+// look whether such a path exists.
+func ValidStorePath(path string) bool { return storePath.MatchString(path) }
+
+// Generation is one link of a profile.
+type Generation struct {
+	// Link is the link's base name, for instance "system-12-link".
+	Link string `json:"link"`
+	// Number is 12 for that link.
+	Number int `json:"number"`
+	// Path is the store path it points at.
+	Path string `json:"path"`
+}
+
+// Current returns the generation that profile points at. The zero Generation
+// means that the profile does not exist.
+func Current(profile string) (Generation, error) {
+	link, err := os.Readlink(profile)
+	if errors.Is(err, fs.ErrNotExist) {
+		return Generation{}, nil
+	}
+	if err != nil {
+		return Generation{}, fmt.Errorf("read profile: %v", err)
+	}
+	link = filepath.Base(link)
+	target, err := filepath.EvalSymlinks(filepath.Join(filepath.Dir(profile), link))
+	if err != nil {
+		return Generation{}, fmt.Errorf("read generation: %v", err)
+	}
+	number, ok := generationNumber(profile, link)
+	if !ok {
+		return Generation{}, fmt.Errorf("read profile %s: %q is not one of its generations", profile, link)
+	}
+	return Generation{Link: link, Number: number, Path: target}, nil
+}
+
+func generationNumber(profile, link string) (int, bool) {
+	middle, ok := strings.CutPrefix(link, filepath.Base(profile)+"-")
+	if !ok {
+		return 0, false
+	}
+	middle, ok = strings.CutSuffix(middle, "-link")
+	if !ok {
+		return 0, false
+	}
+	n, err := strconv.Atoi(middle)
+	return n, err == nil && n > 0
+}
+
+// Set makes a new generation of profile that points at path, with the nix-env of
+// toplevel. Where nix-env cannot do it, the error is returned and the profile is
+// whatever nix-env left.
+//
+// substitute=false, since a host without DNS would wait for its caches; without
+// NIX_REMOTE root works on the store even when the daemon is dead.
+func Set(ctx context.Context, toplevel, profile, path string) (Generation, error) {
+	m := systemd.Of(toplevel)
+	if _, err := m.Output(ctx, "nix-env", "--profile", profile, "--set", path, "--option", "substitute", "false"); err != nil {
+		return Generation{}, fmt.Errorf("set profile: %v", err)
+	}
+	now, err := Current(profile)
+	if err != nil {
+		return Generation{}, err
+	}
+	if now.Path != path {
+		return now, fmt.Errorf("set profile: it points at %s afterwards", now.Path)
+	}
+	return now, nil
+}
+
+// Restore points profile at a generation that it had, and removes the
+// generation called made if it is another one: the one that a failed commit of
+// the same transaction made. An empty made removes nothing.
+func Restore(profile string, to Generation, made string) error {
+	if to.Link == "" {
+		return errors.New("restore profile: no generation was recorded")
+	}
+	if _, ok := generationNumber(profile, to.Link); !ok {
+		return fmt.Errorf("restore profile: %q is not one of its generations", to.Link)
+	}
+	if err := atomicfile.Symlink(to.Link, profile); err != nil {
+		return fmt.Errorf("restore profile: %v", err)
+	}
+	if made == "" || made == to.Link {
+		return nil
+	}
+	if _, ok := generationNumber(profile, made); !ok {
+		return fmt.Errorf("remove generation: %q is not one of the profile's", made)
+	}
+	if err := os.Remove(filepath.Join(filepath.Dir(profile), made)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("remove generation: %v", err)
+	}
+	return nil
+}
+
+// RootsDir holds hdeploy's garbage-collection roots on a host.
+const RootsDir = "/nix/var/nix/gcroots/hdeploy"
+
+// AddRoot keeps path from being collected under the given name, replacing what
+// that name kept before.
+func AddRoot(name, path string) error {
+	if err := os.MkdirAll(RootsDir, 0o755); err != nil {
+		return fmt.Errorf("add root: %v", err)
+	}
+	if err := atomicfile.Symlink(path, filepath.Join(RootsDir, name)); err != nil {
+		return fmt.Errorf("add root: %v", err)
+	}
+	return nil
+}
+
+// Root returns the path kept under name, empty where there is none.
+func Root(name string) string {
+	target, _ := os.Readlink(filepath.Join(RootsDir, name))
+	return target
+}
+
+// RemoveRoot forgets a root; one that does not exist is no error.
+func RemoveRoot(name string) error {
+	if err := os.Remove(filepath.Join(RootsDir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("remove root: %v", err)
+	}
+	return nil
+}
+
+// Newest is the highest generation number of profile, zero where it has none.
+func Newest(profile string) (int, error) {
+	entries, err := os.ReadDir(filepath.Dir(profile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, fmt.Errorf("list generations: %v", err)
+	}
+	newest := 0
+	for _, entry := range entries {
+		if n, ok := generationNumber(profile, entry.Name()); ok {
+			newest = max(newest, n)
+		}
+	}
+	return newest, nil
+}

@@ -1,0 +1,108 @@
+package nixos
+
+import (
+	"bufio"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/hbohlen/hdeploy/profiles"
+	"github.com/hbohlen/hdeploy/profiles/bootloader"
+	"github.com/hbohlen/hdeploy/profiles/protocol"
+	"github.com/hbohlen/hdeploy/profiles/transaction"
+)
+
+// Look gathers what is true on this host. It changes nothing and starts no
+// program; what cannot be read stays empty.
+func Look(profile string) protocol.Facts {
+	f := protocol.Facts{
+		BootID:    Clock{}.BootID(),
+		MachineID: firstLine("/etc/machine-id"),
+		System:    nixSystem(),
+		OS:        osID(),
+		UID:       os.Getuid(),
+		FreeStore: free("/nix/store"),
+		FreeBoot:  free("/boot"),
+		FreeState: free(transaction.StateDir),
+	}
+	f.Hostname, _ = os.Hostname()
+	_, notNixOS := os.Stat("/etc/NIXOS")
+	f.NixOS = notNixOS == nil || f.OS == "nixos"
+	f.Running, _ = filepath.EvalSymlinks(currentSystem)
+	f.Booted, _ = filepath.EvalSymlinks("/run/booted-system")
+	f.Kernel = bootedKernel(f.Booted)
+	f.Profile, _ = profiles.Current(profile)
+	boots, err := bootloader.Read("/")
+	f.Boots = boots
+	if err != nil {
+		f.BootsError = err.Error()
+	}
+	_, noDaemon := os.Stat("/nix/var/nix/daemon-socket/socket")
+	f.Daemon = noDaemon == nil
+	f.Inhibitors = inhibitors(f.Running)
+	return f
+}
+
+func bootedKernel(toplevel string) map[string]string {
+	parts := map[string]string{}
+	for _, part := range []string{"kernel", "initrd", "kernel-modules"} {
+		if path, err := filepath.EvalSymlinks(filepath.Join(toplevel, part)); err == nil {
+			parts[part] = path
+		}
+	}
+	return parts
+}
+
+// nixSystem is Nix's name of this architecture.
+func nixSystem() string {
+	arch := map[string]string{"amd64": "x86_64", "arm64": "aarch64"}[runtime.GOARCH]
+	return arch + "-" + runtime.GOOS
+}
+
+func inhibitors(toplevel string) json.RawMessage {
+	data, err := os.ReadFile(filepath.Join(toplevel, "switch-inhibitors"))
+	if err != nil || len(data) > 64<<10 || !json.Valid(data) {
+		return nil
+	}
+	return data
+}
+
+func osID() string {
+	f, err := os.Open("/etc/os-release")
+	if err != nil {
+		return "unknown"
+	}
+	defer f.Close()
+	for lines := bufio.NewScanner(f); lines.Scan(); {
+		if id, ok := strings.CutPrefix(lines.Text(), "ID="); ok {
+			return strings.Trim(id, `"'`)
+		}
+	}
+	return "unknown"
+}
+
+func firstLine(name string) string {
+	data, err := os.ReadFile(name)
+	if err != nil {
+		return ""
+	}
+	line, _, _ := strings.Cut(string(data), "\n")
+	return line
+}
+
+// free is the space that root can still fill at path or its nearest parent that
+// exists, in bytes.
+func free(path string) uint64 {
+	var fs unix.Statfs_t
+	for unix.Statfs(path, &fs) != nil {
+		if path == "/" {
+			return 0
+		}
+		path = filepath.Dir(path)
+	}
+	return fs.Bfree * uint64(fs.Bsize)
+}

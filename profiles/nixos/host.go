@@ -1,0 +1,290 @@
+// Package nixos is what activating, committing and restoring mean for a NixOS
+// system: its switch-to-configuration, run in transient units, its profile and
+// its boot loader.
+//
+// It keeps the host's way back independent of everything a new system may break:
+// programs come from the previous toplevel by absolute path, units survive
+// emergency.target, results are files in /run and not pipes or D-Bus messages,
+// and whatever is killed is gone before the next thing starts.
+package nixos
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/hbohlen/hdeploy/profiles"
+	"github.com/hbohlen/hdeploy/profiles/atomicfile"
+	"github.com/hbohlen/hdeploy/profiles/bootloader"
+	"github.com/hbohlen/hdeploy/profiles/probe"
+	"github.com/hbohlen/hdeploy/profiles/systemd"
+	"github.com/hbohlen/hdeploy/profiles/transaction"
+)
+
+const (
+	currentSystem = "/run/current-system"
+	switchLock    = "/run/nixos/switch-to-configuration.lock"
+)
+
+// Host is this machine as a transaction acts on it.
+type Host struct {
+	Store transaction.Store
+	Clock transaction.Clock
+}
+
+var _ transaction.Host = Host{}
+
+// Clock is the kernel's clock of this boot.
+type Clock struct{}
+
+// Now reads CLOCK_BOOTTIME, which goes on during a suspend.
+func (Clock) Now() transaction.Instant { return transaction.Instant(readClock(unix.CLOCK_BOOTTIME)) }
+
+// BootID names this boot.
+func (Clock) BootID() string {
+	id, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return "unknown"
+	}
+	return strings.TrimSpace(string(id))
+}
+
+// Wall is the time of day.
+func (Clock) Wall() time.Time { return time.Now().UTC().Truncate(time.Millisecond) }
+
+func readClock(id int32) time.Duration {
+	var ts unix.Timespec
+	if unix.ClockGettime(id, &ts) != nil {
+		return 0
+	}
+	return time.Duration(ts.Nano())
+}
+
+// Unit names of a transaction.
+func unitName(id, role string) string { return "hdeploy-" + id + "-" + role }
+
+func service(id, role string) string { return unitName(id, role) + ".service" }
+
+func (h Host) dir(id string) string { return filepath.Join(h.Store.Run, id) }
+
+func (h Host) agent(id string) string { return filepath.Join(h.dir(id), "agent") }
+
+// LogFile is the file that the switches of a transaction write to.
+func LogFile(store transaction.Store, id string) string {
+	return filepath.Join(store.Run, id, "activation.log")
+}
+
+// Look implements [transaction.Host].
+func (h Host) Look(profile string) (string, profiles.Generation, error) {
+	running, err := filepath.EvalSymlinks(currentSystem)
+	if err != nil {
+		return "", profiles.Generation{}, fmt.Errorf("read the running system: %v", err)
+	}
+	at, err := profiles.Current(profile)
+	return running, at, err
+}
+
+// Boots implements [transaction.Host].
+func (h Host) Boots() (string, error) {
+	d, err := bootloader.Read("/")
+	return d.System, err
+}
+
+// Arm implements [transaction.Host]. The order matters: the last resort exists
+// before the switch that names it, and the switch waits before anything changes.
+func (h Host) Arm(ctx context.Context, r transaction.Record) error {
+	if err := h.root(r); err != nil {
+		return err
+	}
+	if err := copySelf(h.agent(r.ID)); err != nil {
+		return fmt.Errorf("arm the dead-man's switch: %v", err)
+	}
+	if err := writeLastResort(r); err != nil {
+		return fmt.Errorf("arm the dead-man's switch: %v", err)
+	}
+	m := systemd.Of(r.Previous.Running)
+	start, err := m.ManagerStart(ctx)
+	if err != nil {
+		return fmt.Errorf("arm the dead-man's switch: %v", err)
+	}
+	left := h.Clock.Now().Until(r.DeadMan)
+	err = m.Run(ctx, systemd.Transient{
+		Name:        service(r.ID, "deadman"),
+		Description: "hdeploy: go back unless transaction " + r.ID + " is finished",
+		Command:     []string{h.agent(r.ID), "deadman", r.ID},
+		OnStartup:   readClock(unix.CLOCK_MONOTONIC) + left - start,
+		OnFailure:   service(r.ID, "lastresort"),
+	})
+	if err != nil {
+		return fmt.Errorf("arm the dead-man's switch: %v", err)
+	}
+	if !h.Armed(ctx, r.ID) {
+		return errors.New("arm the dead-man's switch: its timer does not wait")
+	}
+	return nil
+}
+
+func (h Host) root(r transaction.Record) error {
+	if err := profiles.AddRoot(r.ID+"-new", r.New); err != nil {
+		return err
+	}
+	return profiles.AddRoot(r.ID+"-previous", r.Previous.Running)
+}
+
+// copySelf puts a copy of this program into /run: the closure that it came with
+// may be collected or its disk become unreadable before it is needed.
+func copySelf(to string) error {
+	self, err := os.Open("/proc/self/exe")
+	if err != nil {
+		return err
+	}
+	defer self.Close()
+	os.Remove(to)
+	f, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o700)
+	if err != nil {
+		return err
+	}
+	if _, err := io.Copy(f, self); err != nil {
+		f.Close()
+		return err
+	}
+	return f.Close()
+}
+
+const runtimeUnits = "/run/systemd/system"
+
+// writeLastResort writes the unit that the dead-man's switch falls back on when
+// this very program is damaged. PID 1 reads it when it loads the unit that names
+// it; no reload is needed.
+func writeLastResort(r transaction.Record) error {
+	if err := os.MkdirAll(runtimeUnits, 0o755); err != nil {
+		return err
+	}
+	text := fmt.Sprintf(`[Unit]
+Description=hdeploy: switch back without hdeploy (transaction %s)
+DefaultDependencies=no
+IgnoreOnIsolate=yes
+Conflicts=shutdown.target
+Before=shutdown.target
+
+[Service]
+Type=oneshot
+Environment=NIXOS_NO_CHECK=1 PATH=%s/sw/bin
+ExecStart=%s/bin/switch-to-configuration test
+`, r.ID, r.Previous.Running, r.Previous.Running)
+	return atomicfile.Write(filepath.Join(runtimeUnits, service(r.ID, "lastresort")), []byte(text), 0o644)
+}
+
+// Armed implements [transaction.Host].
+func (h Host) Armed(ctx context.Context, id string) bool {
+	timer, svc := unitName(id, "deadman.timer"), service(id, "deadman")
+	running, err := filepath.EvalSymlinks(currentSystem)
+	if err != nil {
+		return false
+	}
+	units, err := systemd.Of(running).Show(ctx, timer, svc)
+	if err != nil {
+		return false
+	}
+	return units[timer].Active == "active" || units[svc].Active == "active" || units[svc].Active == "activating"
+}
+
+// Supervise implements [transaction.Host].
+func (h Host) Supervise(ctx context.Context, r transaction.Record) error {
+	return systemd.Of(r.Previous.Running).Run(ctx, systemd.Transient{
+		Name:        service(r.ID, "supervisor"),
+		Description: "hdeploy: transaction " + r.ID,
+		Command:     []string{h.agent(r.ID), "supervise", r.ID},
+		OnFailure:   service(r.ID, "deadman"),
+	})
+}
+
+// HoldSwitch implements [transaction.Host].
+func (h Host) HoldSwitch() (func(), error) {
+	f, err := os.OpenFile(switchLock, os.O_RDWR|os.O_CREATE|syscall.O_CLOEXEC, 0o644)
+	if err != nil {
+		return nil, fmt.Errorf("hold the switch lock: %v", err)
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("hold the switch lock: %v", err)
+	}
+	return func() { f.Close() }, nil
+}
+
+// NewlyFailing implements [transaction.Host].
+func (h Host) NewlyFailing(ctx context.Context, r transaction.Record) ([]string, error) {
+	before, err := h.Store.LoadBaseline(r.ID)
+	if err != nil {
+		return nil, err
+	}
+	now, err := systemd.Of(r.New).Show(ctx, "*")
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, u := range probe.NewlyFailing(before, now) {
+		names = append(names, fmt.Sprintf("%s (%s)", u.ID, u.Result))
+	}
+	return names, nil
+}
+
+// Probe implements [transaction.Host].
+func (h Host) Probe(ctx context.Context, r transaction.Record) []probe.Result {
+	host := &probe.Host{Systemd: systemd.Of(r.New), NewSystem: r.New}
+	if before, err := h.Store.LoadBaseline(r.ID); err == nil {
+		host.Baseline = &before
+	}
+	return probe.Run(ctx, r.Probes, host, nil)
+}
+
+// Fence implements [transaction.Host]. The supervisor goes first, so that it
+// starts nothing while the rest is killed; the caller's own unit is spared.
+func (h Host) Fence(ctx context.Context, id string) error {
+	own, _ := os.ReadFile("/proc/self/cgroup")
+	var failures []error
+	for _, role := range []string{"supervisor", "activation", "commit", "rollback"} {
+		if bytes.Contains(own, []byte(service(id, role))) {
+			continue
+		}
+		failures = append(failures, systemd.Kill(ctx, service(id, role)))
+	}
+	return errors.Join(failures...)
+}
+
+// Finish implements [transaction.Host]. The dead-man's timer is stopped last: as
+// long as anything is left to do, somebody will do it.
+func (h Host) Finish(ctx context.Context, r transaction.Record) error {
+	failures := []error{keepConfirmed(r)}
+	failures = append(failures, profiles.RemoveRoot(r.ID+"-new"), profiles.RemoveRoot(r.ID+"-previous"))
+	if running, err := filepath.EvalSymlinks(currentSystem); err == nil && r.BootID == h.Clock.BootID() {
+		failures = append(failures, systemd.Of(running).Stop(ctx, unitName(r.ID, "deadman.timer")))
+	}
+	os.Remove(filepath.Join(runtimeUnits, service(r.ID, "lastresort")))
+	os.Remove(h.agent(r.ID))
+	return errors.Join(failures...)
+}
+
+// keepConfirmed roots the last two confirmed systems.
+func keepConfirmed(r transaction.Record) error {
+	const last, before = "confirmed-1", "confirmed-2"
+	was := profiles.Root(last)
+	if r.State != transaction.Committed || was == r.New {
+		return nil
+	}
+	if was != "" {
+		if err := profiles.AddRoot(before, was); err != nil {
+			return err
+		}
+	}
+	return profiles.AddRoot(last, r.New)
+}

@@ -1,0 +1,147 @@
+package nixos
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/hbohlen/hdeploy/profiles/probe"
+	"github.com/hbohlen/hdeploy/profiles/systemd"
+	"github.com/hbohlen/hdeploy/profiles/transaction"
+)
+
+// Restore implements [transaction.Host].
+//
+// PID 1 keeps the jobs of a switch that was killed, and the next switch waits
+// for them without a limit: so they are cancelled first, and units that hang in
+// a start or a stop since the trial are killed. The result is judged by what
+// runs, never by the exit code alone: lists that the killed run left in
+// /run/nixos make a restore that worked exit 4.
+func (h Host) Restore(ctx context.Context, r transaction.Record) error {
+	if err := h.Fence(ctx, r.ID); err != nil {
+		return err
+	}
+	m := systemd.Of(r.Previous.Running)
+	before, err := h.Store.LoadBaseline(r.ID)
+	if err != nil {
+		// Without a baseline the system can still be restored, only less is shown.
+		before = probe.Baseline{}
+	}
+	_ = unblock(ctx, m, before)
+	exit, err := h.switchBack(ctx, r)
+	if err != nil {
+		_ = unblock(ctx, m, before)
+		exit, err = h.switchBack(ctx, r)
+	}
+	running, _, lookErr := h.Look(r.Profile)
+	if lookErr != nil {
+		return lookErr
+	}
+	if running != r.Previous.Running {
+		if err == nil {
+			err = errors.New(transaction.ExitMeaning(exit))
+		}
+		return fmt.Errorf("the host runs %s: %v", running, err)
+	}
+	return revive(ctx, m, before)
+}
+
+func (h Host) switchBack(ctx context.Context, r transaction.Record) (int, error) {
+	attempt, cancel := context.WithTimeout(ctx, r.Limits.Rollback/2)
+	defer cancel()
+	return h.run(attempt, r, switching{role: "rollback", toplevel: r.Previous.Running, action: "test", unchecked: true})
+}
+
+// unblock cancels the jobs that the trial queued and kills the units that hang
+// since then.
+func unblock(ctx context.Context, m systemd.Manager, before probe.Baseline) error {
+	jobs, err := m.Jobs(ctx)
+	if err == nil {
+		jobs = slices.DeleteFunc(jobs, func(j systemd.Job) bool {
+			return slices.Contains(before.Jobs, j.ID) || strings.HasPrefix(j.Unit, "hdeploy-")
+		})
+		err = m.Cancel(ctx, jobs)
+	}
+	units, showErr := m.Show(ctx, "*")
+	for _, u := range units {
+		hangs := u.Active == "activating" || u.Active == "deactivating"
+		was := before.Units[u.ID]
+		if !hangs || strings.HasPrefix(u.ID, "hdeploy-") || was.Active == u.Active && was.Invocation == u.Invocation {
+			continue
+		}
+		if strings.HasSuffix(u.ID, ".service") && u.ControlGroup != "" {
+			err = errors.Join(err, systemd.KillGroup(ctx, u.ControlGroup))
+		}
+	}
+	return errors.Join(err, showErr)
+}
+
+// settleLimit is how long services that ran before may take to run again.
+const settleLimit = 20 * time.Second
+
+// revive starts what ran before the trial and does not run now:
+// switch-to-configuration only starts what it stopped itself, and after
+// emergency.target that is not enough to have sshd back.
+func revive(ctx context.Context, m systemd.Manager, before probe.Baseline) error {
+	if len(before.Units) == 0 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, settleLimit)
+	defer cancel()
+	for started := false; ; {
+		missing, err := missingUnits(ctx, m, before)
+		if err == nil && len(missing) == 0 {
+			return nil
+		}
+		if err == nil && !started {
+			started = true
+			_ = m.Start(ctx, missing...)
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("these units ran before and do not run now: %s", strings.Join(missing, ", "))
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
+
+// missingUnits names the targets that were active and the services that were
+// running before, and are not now. Units that come and go by themselves are left
+// out: those of sessions, of timers' services, and transient ones.
+func missingUnits(ctx context.Context, m systemd.Manager, before probe.Baseline) ([]string, error) {
+	now, err := m.Show(ctx, "*")
+	if err != nil {
+		return nil, err
+	}
+	var missing []string
+	for id, was := range before.Units {
+		if !lasting(id, was) {
+			continue
+		}
+		if is := now[id]; is.Active != "active" && is.Active != "reloading" {
+			missing = append(missing, id)
+		}
+	}
+	slices.Sort(missing)
+	return missing, nil
+}
+
+func lasting(id string, was systemd.Unit) bool {
+	if strings.HasPrefix(id, "hdeploy-") || strings.HasPrefix(was.Fragment, "/run/systemd/transient/") {
+		return false
+	}
+	switch filepath.Ext(id) {
+	case ".target":
+		return was.Active == "active"
+	case ".socket":
+		return was.Active == "active"
+	case ".service":
+		instance := strings.Contains(id, "@")
+		return was.Active == "active" && was.Sub == "running" && !instance
+	}
+	return false
+}

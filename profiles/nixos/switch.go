@@ -1,0 +1,135 @@
+package nixos
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/hbohlen/hdeploy/profiles/atomicfile"
+	"github.com/hbohlen/hdeploy/profiles/systemd"
+	"github.com/hbohlen/hdeploy/profiles/transaction"
+)
+
+// switching is one run of a toplevel's switch-to-configuration.
+type switching struct {
+	// role names the unit: activation, commit or rollback.
+	role     string
+	toplevel string
+	action   string
+	// unchecked skips the pre-switch checks: they must not block the way back.
+	unchecked bool
+}
+
+// run runs switch-to-configuration in a unit of its own and returns its exit
+// code. The unit outlives the caller; when ctx ends, the unit is killed and gone
+// before run returns.
+//
+// Output goes to a file, never to a pipe: whoever reads a pipe can die, and then
+// the next line printed would kill the switch in the middle.
+func (h Host) run(ctx context.Context, r transaction.Record, s switching) (int, error) {
+	unit := service(r.ID, s.role)
+	result := filepath.Join(h.dir(r.ID), s.role+".exit")
+	if err := h.clear(ctx, unit, result); err != nil {
+		return -1, err
+	}
+	t := systemd.Transient{
+		Name:        unit,
+		Description: fmt.Sprintf("hdeploy: %s of transaction %s", s.role, r.ID),
+		Command:     []string{h.agent(r.ID), "switch", result, filepath.Join(s.toplevel, "bin/switch-to-configuration"), s.action},
+		Log:         LogFile(h.Store, r.ID),
+	}
+	if s.unchecked {
+		t.Environment = append(t.Environment, "NIXOS_NO_CHECK=1")
+	}
+	if err := systemd.Of(r.Previous.Running).Run(ctx, t); err != nil {
+		return -1, err
+	}
+	exit, err := awaitResult(ctx, unit, result)
+	if err != nil {
+		return -1, errors.Join(err, h.clear(ctx, unit, result))
+	}
+	return exit, nil
+}
+
+// clear ends a unit of an earlier attempt and forgets its result. It works on
+// after ctx ended, since nothing may be left running.
+func (h Host) clear(ctx context.Context, unit, result string) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+	defer cancel()
+	if err := systemd.Kill(ctx, unit); err != nil {
+		return err
+	}
+	if err := os.Remove(result); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("clear %s: %v", unit, err)
+	}
+	return nil
+}
+
+// errNoResult says that a unit ended without leaving an exit code: it was killed.
+var errNoResult = errors.New("it was killed before it ended")
+
+func awaitResult(ctx context.Context, unit, result string) (int, error) {
+	for emptyBefore := false; ; {
+		if exit, err := readResult(result); !errors.Is(err, fs.ErrNotExist) {
+			return exit, err
+		}
+		populated, err := systemd.Populated(unit)
+		if err != nil {
+			return -1, err
+		}
+		if !populated && emptyBefore {
+			return -1, fmt.Errorf("run %s: %w", unit, errNoResult)
+		}
+		emptyBefore = !populated
+		select {
+		case <-ctx.Done():
+			return -1, fmt.Errorf("run %s: %w", unit, ctx.Err())
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+}
+
+func readResult(name string) (int, error) {
+	data, err := os.ReadFile(name)
+	if err != nil {
+		return -1, err
+	}
+	exit, err := strconv.Atoi(strings.TrimSpace(string(data)))
+	if err != nil {
+		return -1, fmt.Errorf("read %s: %v", name, err)
+	}
+	return exit, nil
+}
+
+// RunSwitch is the main program of a switch's unit: it runs program with action
+// and leaves the exit code in the file result.
+func RunSwitch(result, program, action string) error {
+	cmd := exec.Command(program, action)
+	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+	err := cmd.Run()
+	var exit *exec.ExitError
+	code := 0
+	switch {
+	case errors.As(err, &exit):
+		code = exit.ExitCode()
+		if code < 0 {
+			code = 128
+		}
+	case errors.Is(err, fs.ErrPermission) || err != nil:
+		code = 126
+		fmt.Fprintln(os.Stderr, err)
+	}
+	return atomicfile.Write(result, []byte(strconv.Itoa(code)), 0o600)
+}
+
+// Activate implements [transaction.Host].
+func (h Host) Activate(ctx context.Context, r transaction.Record) (int, error) {
+	return h.run(ctx, r, switching{role: "activation", toplevel: r.New, action: "test"})
+}

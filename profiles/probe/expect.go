@@ -1,0 +1,142 @@
+package probe
+
+import (
+	"encoding/json"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"sort"
+	"strings"
+)
+
+// expectations is what the deployer reads from the evaluated configuration of
+// a host. Every part may be null or missing.
+type expectations struct {
+	OnePassword *struct {
+		Enable    *bool   `json:"enable"`
+		TokenFile *string `json:"tokenFile"`
+		Secrets   map[string]struct {
+			Path     *string  `json:"path"`
+			Owner    *string  `json:"owner"`
+			Group    *string  `json:"group"`
+			Mode     *string  `json:"mode"`
+			Services []string `json:"services"`
+		} `json:"secrets"`
+	} `json:"onepassword-secrets"`
+	Hercules *struct {
+		Enable   *bool `json:"enable"`
+		Settings *struct {
+			BaseDirectory *string `json:"baseDirectory"`
+			TokenPath     *string `json:"clusterJoinTokenPath"`
+			CachesPath    *string `json:"binaryCachesPath"`
+		} `json:"settings"`
+	} `json:"hercules-ci-agent"`
+	// Units are the service names, without suffix, that the configuration
+	// defines among those a preset knows.
+	Units []string `json:"units"`
+}
+
+// Expect fills the parameters of a preset that are still empty from the
+// evaluated configuration. A service that the configuration does not enable
+// leaves them empty and sets NotConfigured: the preset then judges what the
+// host has, and says so. Other kinds are left as they are. The error is that
+// of JSON of another shape, or of values that [Spec.Validate] refuses.
+func (s *Spec) Expect(evaluated json.RawMessage) error {
+	var e expectations
+	if len(evaluated) > 0 {
+		if err := json.Unmarshal(evaluated, &e); err != nil {
+			return fmt.Errorf("read the expectations of probe %s: %v", clean(s.Name), err)
+		}
+	}
+	switch s.Kind {
+	case KindOnePassword:
+		if s.OnePassword == nil {
+			s.OnePassword = &OnePasswordSpec{}
+		}
+		s.OnePassword.expect(e)
+	case KindHercules:
+		if s.Hercules == nil {
+			s.Hercules = &HerculesSpec{}
+		}
+		s.Hercules.expect(e)
+	default:
+		return nil
+	}
+	return s.Validate()
+}
+
+func (o *OnePasswordSpec) expect(e expectations) {
+	c := e.OnePassword
+	o.NotConfigured = c == nil || !value(c.Enable)
+	if o.NotConfigured {
+		return
+	}
+	if len(o.Units) == 0 {
+		o.Units = candidates(e.Units)
+	}
+	fill(&o.TokenFile, c.TokenFile)
+	if len(o.Secrets) > 0 {
+		return
+	}
+	for name, s := range c.Secrets {
+		o.Secrets = append(o.Secrets, Secret{
+			Name: name, Path: value(s.Path), Owner: value(s.Owner), Group: value(s.Group), Mode: value(s.Mode), Services: s.Services,
+		})
+	}
+	sort.Slice(o.Secrets, func(i, j int) bool { return o.Secrets[i].Name < o.Secrets[j].Name })
+}
+
+// candidates are OpNix's possible units that the configuration defines; none
+// if it defines none, which leaves the preset's own list.
+func candidates(defined []string) []string {
+	var found []string
+	for _, unit := range onePasswordUnits() {
+		if slices.Contains(defined, strings.TrimSuffix(unit, ".service")) || slices.Contains(defined, unit) {
+			found = append(found, unit)
+		}
+	}
+	return found
+}
+
+func (h *HerculesSpec) expect(e expectations) {
+	c := e.Hercules
+	h.NotConfigured = c == nil || !value(c.Enable)
+	if h.NotConfigured || c.Settings == nil {
+		return
+	}
+	fill(&h.BaseDirectory, c.Settings.BaseDirectory)
+	fill(&h.TokenPath, c.Settings.TokenPath)
+	fill(&h.CachesPath, c.Settings.CachesPath)
+}
+
+func fill(empty *string, from *string) {
+	if *empty == "" {
+		*empty = value(from)
+	}
+}
+
+func value[T any](p *T) T {
+	if p == nil {
+		var zero T
+		return zero
+	}
+	return *p
+}
+
+// withDefaults is the spec with the agent's own defaults in every empty field.
+func (h HerculesSpec) withDefaults() HerculesSpec {
+	set := func(empty *string, to string) { fill(empty, &to) }
+	set(&h.Unit, "hercules-ci-agent.service")
+	set(&h.User, "hercules-ci-agent")
+	set(&h.BaseDirectory, "/var/lib/hercules-ci-agent")
+	set(&h.TokenPath, filepath.Join(h.BaseDirectory, "secrets/cluster-join-token.key"))
+	set(&h.CachesPath, filepath.Join(h.BaseDirectory, "secrets/binary-caches.json"))
+	if len(h.Endpoints) == 0 {
+		h.Endpoints = []string{"hercules-ci.com:443", "agent-socket.hercules-ci.com:443"}
+	}
+	return h
+}
+
+func onePasswordUnits() []string {
+	return []string{"opnix-secrets.service", "onepassword-secrets.service"}
+}

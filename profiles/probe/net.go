@@ -1,0 +1,170 @@
+package probe
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"regexp"
+	"syscall"
+	"time"
+)
+
+// bodyLimit caps what is read of an answer.
+const bodyLimit = 1 << 20
+
+func (a attempt) tcp(ctx context.Context) finding {
+	expected := a.TCP.Address + " accepts connections"
+	began := time.Now()
+	conn, err := new(net.Dialer).DialContext(ctx, "tcp", a.TCP.Address)
+	if err != nil {
+		return a.unreached(expected, err)
+	}
+	_ = conn.Close() // nothing was sent that could be lost
+	return pass(expected, "accepted in "+since(began))
+}
+
+func (a attempt) http(ctx context.Context) finding {
+	expected := a.HTTP.expected()
+	transport := &http.Transport{DisableKeepAlives: true, MaxResponseHeaderBytes: 64 << 10, ForceAttemptHTTP2: true}
+	defer transport.CloseIdleConnections()
+	client := &http.Client{Transport: transport}
+	if !a.HTTP.FollowRedirects {
+		client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, a.HTTP.URL, nil)
+	if err != nil {
+		return unknown("invalid", expected, "the URL cannot be asked")
+	}
+	request.Header.Set("User-Agent", "hdeploy-probe")
+	began := time.Now()
+	answer, err := client.Do(request)
+	if err != nil {
+		return a.unreached(expected, err)
+	}
+	defer answer.Body.Close()
+	return a.HTTP.judge(expected, answer, began)
+}
+
+func (h HTTPSpec) judge(expected string, answer *http.Response, began time.Time) finding {
+	seen := "status " + answer.Status
+	if !h.wanted(answer.StatusCode) {
+		f := fail("status", expected, seen)
+		if to, err := answer.Location(); err == nil {
+			return f.because("redirected to " + short(to))
+		}
+		return f
+	}
+	if h.Body == "" {
+		return pass(expected, seen+" in "+since(began))
+	}
+	body, err := io.ReadAll(io.LimitReader(answer.Body, bodyLimit))
+	if err != nil {
+		return fail("body", expected, seen+", but the body broke off").because(err.Error())
+	}
+	pattern, err := regexp.Compile(h.Body)
+	if err != nil || !pattern.Match(body) {
+		return fail("body", expected, fmt.Sprintf("%s, but the body of %d bytes does not match", seen, len(body)))
+	}
+	return pass(expected, seen+" and a matching body in "+since(began))
+}
+
+func (h HTTPSpec) wanted(status int) bool {
+	if h.Status == 0 {
+		return status >= 200 && status <= 299
+	}
+	return status == h.Status
+}
+
+func (h HTTPSpec) expected() string {
+	what := "status 2xx"
+	if h.Status != 0 {
+		what = fmt.Sprintf("status %d", h.Status)
+	}
+	if h.Body != "" {
+		what += " and a body that matches " + h.Body
+	}
+	if u, err := url.Parse(h.URL); err == nil {
+		what += " from " + short(u)
+	}
+	return what
+}
+
+// short is a URL without its query, which may hold a key.
+func short(u *url.URL) string {
+	return (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}).String()
+}
+
+func since(began time.Time) string {
+	return time.Since(began).Round(time.Millisecond).String()
+}
+
+// unreached judges a connection that failed. What only says that the deployer
+// has no name service or no network says nothing of the host.
+func (a attempt) unreached(expected string, err error) finding {
+	class, seen := networkFault(err)
+	f := fail(class, expected, seen)
+	if a.From == FromDeployer && (class == "dns" || class == "no-route") {
+		f = unknown(class, expected, seen)
+	}
+	var inner *url.Error
+	if errors.As(err, &inner) {
+		err = inner.Err // its own text repeats the URL with its query
+	}
+	return f.because(err.Error())
+}
+
+// networkFault names why a connection failed.
+func networkFault(err error) (class, seen string) {
+	var dns *net.DNSError
+	var certificate *tls.CertificateVerificationError
+	var authority x509.UnknownAuthorityError
+	var record tls.RecordHeaderError
+	var alert tls.AlertError
+	var timeout interface{ Timeout() bool }
+	switch {
+	case errors.As(err, &dns):
+		return "dns", "the name was not resolved"
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return "refused", "the connection was refused"
+	case errors.Is(err, syscall.ENETUNREACH), errors.Is(err, syscall.EHOSTUNREACH):
+		return "no-route", "there is no way to the address"
+	case errors.As(err, &certificate), errors.As(err, &authority):
+		return "tls", "the certificate was not accepted"
+	case errors.As(err, &record), errors.As(err, &alert):
+		return "tls", "TLS was not agreed on"
+	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
+		return "timeout", "there was no answer in time"
+	}
+	return "connection", "the connection failed"
+}
+
+// reachable tries TCP and TLS with each endpoint, all at once, and returns the
+// first fault, or nil.
+func reachable(ctx context.Context, endpoints []string) error {
+	faults := make(chan error, len(endpoints))
+	for _, endpoint := range endpoints {
+		go func() {
+			dialer := tls.Dialer{Config: &tls.Config{MinVersion: tls.VersionTLS12}}
+			conn, err := dialer.DialContext(ctx, "tcp", endpoint)
+			if err == nil {
+				_ = conn.Close() // only the handshake was wanted
+			} else {
+				err = fmt.Errorf("%s: %w", endpoint, err)
+			}
+			faults <- err
+		}()
+	}
+	var first error
+	for range endpoints {
+		if err := <-faults; err != nil && first == nil {
+			first = err
+		}
+	}
+	return first
+}

@@ -1,0 +1,197 @@
+package probe
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/hbohlen/hdeploy/profiles/systemd"
+)
+
+// Host is where probes of the host's vantage run.
+type Host struct {
+	// Systemd holds the programs to ask with.
+	Systemd systemd.Manager
+	// Baseline is what was before the trial; nil if there is none, so that
+	// nothing is excused.
+	Baseline *Baseline
+	// NewSystem is the toplevel that should run.
+	NewSystem string
+}
+
+// attempt is what a probe is given for one try.
+type attempt struct {
+	Spec
+	// host is nil on the deployer.
+	host *Host
+	// settled is the instant of CLOCK_MONOTONIC, in µs, up to which things may
+	// still be moving.
+	settled int64
+}
+
+// Run runs all probes at once and returns their results in the order of the
+// specs. on, if not nil, gets each result as it comes, never two at a time. It
+// returns after [LongestDeadline] at the latest, and soon after ctx is done;
+// probes that had no verdict then are unknown. A nil host is the deployer's
+// vantage. Specs of the other vantage are the caller's to leave out; here they
+// are unknown, like those that [Spec.Validate] refuses.
+func Run(ctx context.Context, specs []Spec, host *Host, on func(Result)) []Result {
+	results := make([]Result, len(specs))
+	var telling sync.Mutex
+	var probes sync.WaitGroup
+	for i, s := range specs {
+		probes.Go(func() {
+			began := time.Now()
+			r := judge(ctx, s, host).result(s)
+			r.Seconds = time.Since(began).Seconds()
+			results[i] = r
+			if on != nil {
+				telling.Lock()
+				defer telling.Unlock()
+				on(r)
+			}
+		})
+	}
+	probes.Wait()
+	return results
+}
+
+// judge tries until the streak held, or the time is over.
+func judge(ctx context.Context, s Spec, host *Host) finding {
+	if err := s.Validate(); err != nil {
+		return unknown("invalid", "a valid probe", err.Error())
+	}
+	vantage := FromDeployer
+	if host != nil {
+		vantage = FromHost
+	}
+	if s.From != vantage {
+		return unknown("vantage", "to be asked from the "+s.From, "asked from the "+vantage)
+	}
+	w := newWindow(s, time.Now())
+	a := attempt{Spec: s, host: host, settled: monotonic() + s.Settle.Microseconds()}
+	if !sleep(ctx, s.Settle) {
+		return interrupted(finding{})
+	}
+	for {
+		limit := w.limit(time.Now())
+		trying, done := context.WithTimeout(ctx, limit)
+		f := a.try(trying)
+		cutShort := trying.Err() != nil && limit < s.limit()
+		done()
+		if ctx.Err() != nil {
+			return interrupted(w.last)
+		}
+		pause, over := w.note(f, cutShort, time.Now())
+		if over {
+			return w.last
+		}
+		if !sleep(ctx, pause) {
+			return interrupted(w.last)
+		}
+	}
+}
+
+func interrupted(last finding) finding {
+	f := unknown("interrupted", last.expected, "the probe was interrupted")
+	if last.verdict != "" && last.verdict != Pass {
+		f.evidence = last.seen
+	}
+	return f
+}
+
+// window keeps the time of one probe: when a streak must have been reached,
+// and how long it has held.
+type window struct {
+	spec    Spec
+	readyBy time.Time
+	streak  int
+	// heldUntil is when the streak has lasted long enough; zero while it has
+	// not been reached.
+	heldUntil time.Time
+	last      finding
+}
+
+func newWindow(s Spec, began time.Time) *window {
+	return &window{spec: s, readyBy: began.Add(s.Settle + s.Deadline)}
+}
+
+// limit bounds the try that begins now.
+func (w *window) limit(now time.Time) time.Duration {
+	if !w.heldUntil.IsZero() {
+		return w.spec.limit()
+	}
+	return min(w.spec.limit(), max(w.readyBy.Sub(now), 0))
+}
+
+// note takes what a try found. It returns how long to wait until the next one,
+// or that it was the last. A try that the deadline cut short says less than the
+// one before it, and does not replace it.
+func (w *window) note(f finding, cutShort bool, now time.Time) (time.Duration, bool) {
+	if f.verdict == Pass {
+		w.last = f
+		return w.passed(now)
+	}
+	w.streak, w.heldUntil = 0, time.Time{}
+	if !cutShort || w.last.verdict == "" || w.last.verdict == Pass {
+		w.last = f
+	}
+	return w.again(now)
+}
+
+// again says when the next try begins, or that it would begin too late.
+func (w *window) again(now time.Time) (time.Duration, bool) {
+	return w.spec.Interval, !now.Add(w.spec.Interval).Before(w.readyBy)
+}
+
+func (w *window) passed(now time.Time) (time.Duration, bool) {
+	w.streak++
+	if w.streak < w.spec.Passes {
+		pause, over := w.again(now)
+		if over {
+			w.last = fail("unsteady", w.last.expected, "passed, but not often enough in a row within the deadline")
+		}
+		return pause, over
+	}
+	if w.heldUntil.IsZero() {
+		w.heldUntil = now.Add(w.spec.Soak)
+	}
+	left := w.heldUntil.Sub(now)
+	return min(w.spec.Interval, left), left <= 0
+}
+
+func sleep(ctx context.Context, d time.Duration) bool {
+	if d <= 0 {
+		return ctx.Err() == nil
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
+	}
+}
+
+// try asks once.
+func (a attempt) try(ctx context.Context) finding {
+	switch a.Kind {
+	case KindUnit:
+		return a.unit(ctx)
+	case KindHTTP:
+		return a.http(ctx)
+	case KindTCP:
+		return a.tcp(ctx)
+	case KindCommand:
+		return a.command(ctx)
+	case KindNoNewFailedUnits:
+		return a.noNewFailedUnits(ctx)
+	case KindCurrentSystem:
+		return a.currentSystem()
+	case KindOnePassword:
+		return a.onePassword(ctx)
+	default:
+		return a.hercules(ctx)
+	}
+}

@@ -1,0 +1,159 @@
+package probe
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// script is a command probe whose n-th try ends with the n-th code; the last
+// one is repeated.
+func script(t *testing.T, codes ...int) Spec {
+	t.Helper()
+	dir := t.TempDir()
+	var list strings.Builder
+	for i, code := range codes {
+		fmt.Fprintf(&list, "%d) exit %d ;;\n", i+1, code)
+	}
+	text := fmt.Sprintf("#!/bin/sh\nread n < %[1]s/n\nn=$((n+1))\necho $n > %[1]s/n\ncase $n in\n%[2]s*) exit %[3]d ;;\nesac\n", dir, list.String(), codes[len(codes)-1])
+	path := filepath.Join(dir, "try")
+	if err := os.WriteFile(path, []byte(text), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "n"), []byte("0\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := Defaults(KindCommand)
+	s.Name, s.From = "try", FromDeployer
+	s.Command.Argv = []string{path}
+	s.Deadline, s.Interval = 1500*time.Millisecond, 50*time.Millisecond
+	return s
+}
+
+func tries(t *testing.T, s Spec) int {
+	t.Helper()
+	content, err := os.ReadFile(filepath.Join(filepath.Dir(s.Command.Argv[0]), "n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var n int
+	if _, err := fmt.Sscan(string(content), &n); err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+func TestRunnerOwnsTime(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		codes   []int
+		change  func(*Spec)
+		verdict string
+		class   string
+		tries   int
+	}{
+		{"passes at once", []int{0}, nil, Pass, "", 1},
+		{"passes at the third try", []int{1, 1, 0}, nil, Pass, "", 3},
+		{"needs a streak", []int{0, 1, 0, 0, 0}, func(s *Spec) { s.Passes = 3 }, Pass, "", 5},
+		{"never passes", []int{3}, func(s *Spec) { s.Deadline = 300 * time.Millisecond }, Fail, "exit-code", 0},
+		{"a soak that holds", []int{0}, func(s *Spec) { s.Soak = 300 * time.Millisecond }, Pass, "", 0},
+		{"a soak that breaks after the deadline", []int{0, 0, 1, 0}, func(s *Spec) { s.Deadline, s.Interval, s.Soak = 150*time.Millisecond, 100*time.Millisecond, 5*time.Second }, Fail, "exit-code", 3},
+		{"a soak that breaks before the deadline begins again", []int{0, 1, 0}, func(s *Spec) { s.Soak = 200 * time.Millisecond }, Pass, "", 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			s := script(t, c.codes...)
+			if c.change != nil {
+				c.change(&s)
+			}
+			r := runOne(t, s, nil)
+			r.want(t, c.verdict, c.class, "")
+			if c.tries != 0 && tries(t, s) != c.tries {
+				t.Errorf("%d tries, want %d", tries(t, s), c.tries)
+			}
+			if most := LongestDeadline([]Spec{s}) + time.Second; r.Seconds > most.Seconds() {
+				t.Errorf("took %.1f s, more than %s", r.Seconds, most)
+			}
+			if s.Soak > 0 && r.Verdict == Pass && r.Seconds < s.Soak.Seconds() {
+				t.Errorf("took %.3f s, less than the soak", r.Seconds)
+			}
+		})
+	}
+}
+
+func TestSettleComesFirst(t *testing.T) {
+	s := script(t, 0)
+	s.Settle = 300 * time.Millisecond
+	if r := runOne(t, s, nil); r.Verdict != Pass || r.Seconds < 0.3 {
+		t.Errorf("got %+v", r)
+	}
+}
+
+// A try that the deadline cuts short must not hide what the one before saw.
+func TestCutShortTryDoesNotReplaceEvidence(t *testing.T) {
+	s := Defaults(KindCommand)
+	s.From, s.Deadline, s.Interval, s.Timeout = FromDeployer, 400*time.Millisecond, 100*time.Millisecond, 350*time.Millisecond
+	mark := filepath.Join(t.TempDir(), "mark")
+	s.Command.Argv = []string{"/bin/sh", "-c", "[ -e " + mark + " ] && exec sleep 60; : > " + mark + "; exit 7"}
+	runOne(t, s, nil).want(t, Fail, "exit-code", "ended with 7")
+}
+
+func TestCancelEndsRunSoon(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	waiting, hanging := script(t, 0), script(t, 0)
+	waiting.Settle = time.Minute
+	hanging.Command.Argv = []string{"/bin/sleep", "60"}
+	hanging.Deadline = time.Minute
+	began := time.Now()
+	for _, r := range Run(ctx, []Spec{waiting, hanging}, nil, nil) {
+		r.want(t, Unknown, "interrupted", "")
+	}
+	if took := time.Since(began); took > 5*time.Second {
+		t.Errorf("took %s", took)
+	}
+}
+
+func TestRunKeepsOrderAndTellsAsTheyCome(t *testing.T) {
+	slow, fast := script(t, 0), script(t, 0)
+	slow.Name, fast.Name = "slow", "fast"
+	slow.Settle = 400 * time.Millisecond
+	var told []string
+	results := Run(t.Context(), []Spec{slow, fast}, nil, func(r Result) { told = append(told, r.Name) })
+	if results[0].Name != "slow" || results[1].Name != "fast" {
+		t.Errorf("out of order: %+v", results)
+	}
+	if !slices.Equal(told, []string{"fast", "slow"}) {
+		t.Errorf("told %v", told)
+	}
+}
+
+func TestWrongVantageAndInvalidAreUnknown(t *testing.T) {
+	onHost := quick(KindNoNewFailedUnits)
+	runOne(t, onHost, nil).want(t, Unknown, "vantage", "deployer")
+	onDeployer := script(t, 0)
+	runOne(t, onDeployer, newStandIn(t).host(nil)).want(t, Unknown, "vantage", "host")
+	invalid := script(t, 0)
+	invalid.Passes = 0
+	runOne(t, invalid, nil).want(t, Unknown, "invalid", "passes")
+}
+
+func TestLongestDeadline(t *testing.T) {
+	if got := LongestDeadline(nil); got != 0 {
+		t.Errorf("of nothing: %s", got)
+	}
+	a, b := Defaults(KindHTTP), Defaults(KindHTTP)
+	a.Settle, a.Deadline, a.Soak = time.Second, 20*time.Second, 0
+	b.Settle, b.Deadline, b.Soak, b.Timeout = time.Second, 10*time.Second, 5*time.Second, 3*time.Second
+	if got := LongestDeadline([]Spec{a, b}); got != 21*time.Second {
+		t.Errorf("got %s", got)
+	}
+	if got := LongestDeadline([]Spec{b}); got != 19*time.Second {
+		t.Errorf("with a soak: %s", got)
+	}
+}

@@ -1,0 +1,172 @@
+package protocol
+
+import (
+	"encoding/json"
+	"time"
+
+	"github.com/hbohlen/hdeploy/profiles"
+	"github.com/hbohlen/hdeploy/profiles/bootloader"
+	"github.com/hbohlen/hdeploy/profiles/probe"
+	"github.com/hbohlen/hdeploy/profiles/transaction"
+)
+
+// The methods of the agent.
+const (
+	// MethodFacts looks at the host: FactsRequest -> Facts. It also ends what an
+	// earlier boot left unfinished.
+	MethodFacts = "facts"
+	// MethodRoot keeps a copied closure from being collected and says whether it
+	// is whole: RootRequest -> RootResult.
+	MethodRoot = "root"
+	// MethodMissing tells which store paths are not there: MissingRequest ->
+	// MissingResult.
+	MethodMissing = "missing"
+	// MethodStart begins a transaction: StartRequest -> Status.
+	MethodStart = "start"
+	// MethodWatch follows one: WatchRequest -> Status, with a Status event per
+	// change and Line events for its output.
+	MethodWatch = "watch"
+	// MethodConfirm and MethodAbort decide one: DecideRequest -> Status.
+	MethodConfirm = "confirm"
+	MethodAbort   = "abort"
+	// MethodProbe judges without a transaction: ProbeRequest -> []probe.Result.
+	MethodProbe = "probe"
+	// MethodLog returns the last lines that the switches of a transaction
+	// printed: LogRequest -> LogResult.
+	MethodLog = "log"
+)
+
+// FactsRequest asks what is true on a host.
+type FactsRequest struct {
+	Profile string `json:"profile"`
+}
+
+// Facts are what is true on a host. Strings come from the host and are capped.
+type Facts struct {
+	Hostname string `json:"hostname"`
+	BootID   string `json:"boot_id"`
+	// MachineID is empty where it cannot be read.
+	MachineID string `json:"machine_id,omitempty"`
+	// System is Nix's name of the architecture, for instance "x86_64-linux".
+	System string `json:"system"`
+	// NixOS says whether the host is one; OS is its os-release name.
+	NixOS bool   `json:"nixos"`
+	OS    string `json:"os"`
+	UID   int    `json:"uid"`
+
+	Running string              `json:"running,omitempty"`
+	Booted  string              `json:"booted,omitempty"`
+	Profile profiles.Generation `json:"profile"`
+	Boots   bootloader.Default  `json:"boots"`
+	// BootsError says why Boots is not known.
+	BootsError string `json:"boots_error,omitempty"`
+
+	// Free space in bytes: the store, /boot and the state's directory.
+	FreeStore uint64 `json:"free_store"`
+	FreeBoot  uint64 `json:"free_boot"`
+	FreeState uint64 `json:"free_state"`
+	// Kernel holds the store paths of kernel, initrd and kernel-modules that were
+	// booted.
+	Kernel map[string]string `json:"kernel,omitempty"`
+	// Daemon says whether the Nix daemon's socket exists.
+	Daemon bool `json:"daemon"`
+	// Inhibitors is the running system's file, for the judgement.
+	Inhibitors json.RawMessage `json:"inhibitors,omitempty"`
+	// Transaction is the one that runs, or the last one.
+	Transaction *Status `json:"transaction,omitempty"`
+	// StateError says why the agent cannot keep its state.
+	StateError string `json:"state_error,omitempty"`
+}
+
+// RootRequest names a closure and the root that keeps it.
+type RootRequest struct {
+	ID   string `json:"id"`
+	Path string `json:"path"`
+}
+
+// RootResult says what is not on the host after the root was made.
+type RootResult struct {
+	Missing []string `json:"missing,omitempty"`
+}
+
+// MissingRequest asks which of the store paths the host lacks.
+type MissingRequest struct {
+	Paths []string `json:"paths"`
+}
+
+// MissingResult are those that it lacks.
+type MissingResult struct {
+	Paths []string `json:"paths,omitempty"`
+}
+
+// LogRequest asks for the last Lines lines of a transaction's switches.
+type LogRequest struct {
+	ID    string `json:"id"`
+	Lines int    `json:"lines"`
+}
+
+// LogResult are those lines, oldest first.
+type LogResult struct {
+	Lines []string `json:"lines,omitempty"`
+}
+
+// StartRequest begins a transaction.
+type StartRequest struct {
+	ID       string             `json:"id"`
+	Deployer string             `json:"deployer"`
+	Revision string             `json:"revision,omitempty"`
+	Profile  string             `json:"profile"`
+	New      string             `json:"new"`
+	Running  string             `json:"running"`
+	Limits   transaction.Limits `json:"limits"`
+	Probes   []probe.Spec       `json:"probes,omitempty"`
+}
+
+// WatchRequest follows a transaction until it is final or, where Judged is set,
+// until it waits for a confirmation and the host's probes are judged.
+type WatchRequest struct {
+	ID     string `json:"id"`
+	Judged bool   `json:"judged,omitempty"`
+}
+
+// WatchEvent is one change of a followed transaction.
+type WatchEvent struct {
+	Status *Status `json:"status,omitempty"`
+	Line   string  `json:"line,omitempty"`
+}
+
+// DecideRequest confirms or aborts.
+type DecideRequest struct {
+	ID      string         `json:"id"`
+	Reason  string         `json:"reason,omitempty"`
+	Results []probe.Result `json:"results,omitempty"`
+}
+
+// ProbeRequest judges the host as it is.
+type ProbeRequest struct {
+	Probes []probe.Spec `json:"probes"`
+}
+
+// Status is a transaction as the wire knows it.
+type Status struct {
+	ID       string            `json:"id"`
+	State    transaction.State `json:"state"`
+	Deployer string            `json:"deployer"`
+	Revision string            `json:"revision,omitempty"`
+	New      string            `json:"new"`
+	Previous string            `json:"previous"`
+	Started  time.Time         `json:"started"`
+	// ConfirmIn and DeadManIn are the time left; zero where passed or over.
+	ConfirmIn time.Duration  `json:"confirm_in,omitempty"`
+	DeadManIn time.Duration  `json:"dead_man_in,omitempty"`
+	Judged    bool           `json:"judged,omitempty"`
+	Results   []probe.Result `json:"results,omitempty"`
+	ExitCode  int            `json:"exit_code"`
+	Reason    string         `json:"reason,omitempty"`
+	Notes     []string       `json:"notes,omitempty"`
+	// Generation is the one committed.
+	Generation int `json:"generation,omitempty"`
+	// Boots and Running are what was read at the end.
+	Boots   string `json:"boots,omitempty"`
+	Running string `json:"running,omitempty"`
+}

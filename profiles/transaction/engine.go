@@ -1,0 +1,353 @@
+package transaction
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/hbohlen/hdeploy/profiles"
+	"github.com/hbohlen/hdeploy/profiles/probe"
+)
+
+// Host is what a transaction does to a machine. Every method may be called
+// again after a crash of its caller and then ends in the same state; every one
+// returns soon after its context ends, with nothing of its own still running.
+type Host interface {
+	// Look returns the toplevel that runs and the profile's generation.
+	Look(profile string) (running string, at profiles.Generation, err error)
+	// Boots returns the toplevel that the boot loader would boot.
+	Boots() (string, error)
+	// Arm makes the dead-man's switch act at r.DeadMan. Supervise starts the
+	// supervisor in a unit of its own, whose failure sets the switch off at once.
+	Arm(ctx context.Context, r Record) error
+	Supervise(ctx context.Context, r Record) error
+	// Armed says whether the dead-man's switch still waits or acts.
+	Armed(ctx context.Context, id string) bool
+	// Activate switches to r.New without making it the boot default, and
+	// returns switch-to-configuration's exit code.
+	Activate(ctx context.Context, r Record) (int, error)
+	// NewlyFailing names the units that fail now and did not before the trial.
+	NewlyFailing(ctx context.Context, r Record) ([]string, error)
+	// HoldSwitch takes switch-to-configuration's own lock.
+	HoldSwitch() (release func(), err error)
+	// Probe judges r.Probes.
+	Probe(ctx context.Context, r Record) []probe.Result
+	// Commit makes r.New the profile and the boot default, durably, and returns
+	// the generation and what the loader was then read to boot. Uncommit takes
+	// that back as far as it happened.
+	Commit(ctx context.Context, r Record) (profiles.Generation, string, error)
+	Uncommit(ctx context.Context, r Record) error
+	// Restore makes r.Previous run and compares the host with its baseline.
+	Restore(ctx context.Context, r Record) error
+	// Fence ends everything that acts for the transaction but the caller.
+	Fence(ctx context.Context, id string) error
+	// Finish keeps a committed system's root and removes what the transaction
+	// left: roots, units, files, and last the dead-man's switch.
+	Finish(ctx context.Context, r Record) error
+}
+
+// Engine runs the machine on a host.
+type Engine struct {
+	Store Store
+	Clock Clock
+	Host  Host
+	// Log is told each state that is driven, for the journal; nil for nobody.
+	Log func(Record)
+}
+
+// Plan is what a deployer asks for.
+type Plan struct {
+	ID       string
+	Deployer string
+	Revision string
+	Agent    string
+	Profile  string
+	New      string
+	// Running is the system that the deployer saw run and judged against.
+	Running  string
+	Limits   Limits
+	Probes   []probe.Spec
+	Baseline probe.Baseline
+}
+
+// LockedError says that another transaction holds the host.
+type LockedError struct{ Holder Record }
+
+func (e *LockedError) Error() string {
+	return fmt.Sprintf("locked by %s since %s for %s", e.Holder.Deployer, e.Holder.Started.Format(time.DateTime), e.Holder.New)
+}
+
+// ErrMoved says that the host does not run what the deployer judged against.
+var ErrMoved = errors.New("the host's system changed since it was looked at")
+
+// Prepare takes the host's lock by recording the transaction, arms the
+// dead-man's switch and starts the supervisor, in this order: from here on the
+// host returns by itself. On error nothing was changed and nothing is left.
+func (e Engine) Prepare(ctx context.Context, p Plan) (*Record, error) {
+	if err := e.Store.Reserve(); err != nil {
+		return nil, err
+	}
+	var r *Record
+	err := e.Store.locked(ctx, func() error {
+		last, err := e.Store.Load()
+		if err != nil {
+			return err
+		}
+		if last != nil && !last.State.Final() {
+			return &LockedError{Holder: *last}
+		}
+		if r, err = e.draft(p); err != nil {
+			return err
+		}
+		if last != nil {
+			r.Sequence = last.Sequence
+		}
+		if err := e.Store.SaveBaseline(p.ID, p.Baseline); err != nil {
+			return err
+		}
+		return e.Store.save(r)
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := e.launch(ctx, *r); err != nil {
+		e.abandon(context.WithoutCancel(ctx), r.ID, err)
+		return nil, err
+	}
+	return r, nil
+}
+
+func (e Engine) draft(p Plan) (*Record, error) {
+	running, at, err := e.Host.Look(p.Profile)
+	if err != nil {
+		return nil, err
+	}
+	if running != p.Running {
+		return nil, fmt.Errorf("%w: it runs %s", ErrMoved, running)
+	}
+	newest, err := profiles.Newest(p.Profile)
+	if err != nil {
+		return nil, err
+	}
+	boots, _ := e.Host.Boots()
+	now := e.Clock.Now()
+	return &Record{
+		ID: p.ID, State: Prepared, BootID: e.Clock.BootID(), Deployer: p.Deployer, Revision: p.Revision,
+		Agent: p.Agent, Profile: p.Profile, New: p.New, Limits: p.Limits, Probes: p.Probes,
+		Previous:   Previous{Running: running, Profile: at, Newest: newest, Boots: boots},
+		Started:    e.Clock.Wall(),
+		ActivateBy: now.Add(p.Limits.Activation),
+		ConfirmBy:  now.Add(p.Limits.Activation + p.Limits.Confirm),
+		DeadMan:    now.Add(p.Limits.Total()),
+		ExitCode:   -1,
+	}, nil
+}
+
+func (e Engine) launch(ctx context.Context, r Record) error {
+	if err := e.Host.Arm(ctx, r); err != nil {
+		return err
+	}
+	return e.Host.Supervise(ctx, r)
+}
+
+// abandon ends a transaction whose supervisor never ran: nothing was changed, so
+// the previous system runs.
+func (e Engine) abandon(ctx context.Context, id string, why error) {
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	_ = e.Host.Fence(ctx, id)
+	r, err := e.Store.update(ctx, id, func(r *Record) error {
+		r.because("the transaction could not be started: %v", why)
+		r.Ended = e.Clock.Wall()
+		return errors.Join(r.apply(Abort), r.apply(RestoreDone))
+	})
+	if err == nil {
+		_ = e.Host.Finish(ctx, *r)
+	}
+}
+
+// Supervise drives transaction id to its end. It refuses where another
+// supervisor is at work.
+func (e Engine) Supervise(ctx context.Context, id string) error {
+	release, err := e.claim(id)
+	if err != nil {
+		return err
+	}
+	defer release()
+	return e.drive(ctx, id)
+}
+
+// TakeOver is the dead-man's switch: whatever else acts for the transaction is
+// ended first, and then the host goes back. A finished transaction is only
+// cleaned up.
+func (e Engine) TakeOver(ctx context.Context, id, why string) error {
+	r, err := e.Store.Load()
+	if err != nil {
+		return err
+	}
+	if r == nil || r.ID != id {
+		return fmt.Errorf("transaction %s: %w", id, ErrOther)
+	}
+	// An unkillable process must not keep the old system from coming back, and
+	// the restore kills again: so the error is only noted.
+	fenced := e.Host.Fence(ctx, id)
+	release, err := e.claim(id)
+	if err == nil {
+		defer release()
+	}
+	if !r.State.Final() {
+		_, err := e.Store.update(ctx, id, func(r *Record) error {
+			r.because("%s", why)
+			if fenced != nil {
+				r.Notes = append(r.Notes, fenced.Error())
+			}
+			return r.apply(Abort)
+		})
+		if err != nil && !errors.Is(err, ErrRefused) {
+			return err
+		}
+	}
+	return e.drive(ctx, id)
+}
+
+// claim marks that this process acts for transaction id, as long as it lives.
+func (e Engine) claim(id string) (release func(), err error) {
+	f, err := os.OpenFile(e.actorFile(id), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("claim transaction: %v", err)
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("claim transaction %s: another process acts for it: %v", id, err)
+	}
+	return func() { f.Close() }, nil
+}
+
+func (e Engine) actorFile(id string) string {
+	return filepath.Join(e.Store.Run, id, "actor.lock")
+}
+
+// attended says whether a process acts for transaction id.
+func (e Engine) attended(id string) bool {
+	f, err := os.OpenFile(e.actorFile(id), os.O_RDWR, 0)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	return syscall.Flock(int(f.Fd()), syscall.LOCK_SH|syscall.LOCK_NB) != nil
+}
+
+// drive does what each state asks for until the transaction is over.
+func (e Engine) drive(ctx context.Context, id string) error {
+	for {
+		r, err := e.Store.Load()
+		if err != nil {
+			return err
+		}
+		if r == nil || r.ID != id {
+			return fmt.Errorf("transaction %s: %w", id, ErrOther)
+		}
+		if e.Log != nil {
+			e.Log(*r)
+		}
+		switch r.State {
+		case Prepared:
+			err = e.begin(ctx, *r)
+		case Trying:
+			err = e.try(ctx, *r)
+		case Waiting:
+			err = e.wait(ctx, *r)
+		case Committing:
+			err = e.commit(ctx, *r)
+		case RollingBack:
+			err = e.restore(ctx, *r)
+		case Committed, RolledBack, RollbackFailed, Superseded:
+			return e.Host.Finish(ctx, *r)
+		}
+		// Refused means that the state moved meanwhile: the loop reads it again.
+		if err != nil && !errors.Is(err, ErrRefused) {
+			return err
+		}
+	}
+}
+
+// ConfirmError says why a confirmation was not accepted; State is the state that
+// won.
+type ConfirmError struct {
+	State  State
+	Reason string
+}
+
+func (e *ConfirmError) Error() string {
+	return fmt.Sprintf("not confirmed: %s (state %s)", e.Reason, e.State)
+}
+
+// Confirm is the deployer's last word. It is accepted only in waiting, before
+// the deadline, after the host's own probes, while the new system runs and the
+// profile is the recorded one; it may be repeated.
+func (e Engine) Confirm(ctx context.Context, id string, results []probe.Result) (*Record, error) {
+	refused := ""
+	r, err := e.Store.update(ctx, id, func(r *Record) error {
+		if r.State == Committing || r.State == Committed {
+			return nil
+		}
+		if refused = e.objection(*r); refused != "" {
+			return ErrRefused
+		}
+		running, at, err := e.Host.Look(r.Profile)
+		if err != nil {
+			return err
+		}
+		if running != r.New || at.Link != r.Previous.Profile.Link {
+			r.because("somebody else switched: the host runs %s, its profile is %s", running, at.Path)
+			return r.apply(Supersede)
+		}
+		r.DeployerResults = results
+		r.CommitBy = e.Clock.Now().Add(r.Limits.Commit)
+		return r.apply(Confirm)
+	})
+	if errors.Is(err, ErrRefused) && r != nil {
+		if refused == "" {
+			refused = r.Reason
+		}
+		return r, &ConfirmError{State: r.State, Reason: refused}
+	}
+	return r, err
+}
+
+func (e Engine) objection(r Record) string {
+	switch {
+	case r.State != Waiting:
+		return "the transaction is " + string(r.State)
+	case r.BootID != e.Clock.BootID():
+		return "the host restarted"
+	case e.Clock.Now() >= r.ConfirmBy:
+		return "the deadline has passed"
+	case !r.Judged:
+		return "the host's probes are not finished"
+	case !e.attended(r.ID):
+		return "the supervisor on the host is gone"
+	}
+	return ""
+}
+
+// Abort asks for the previous system. In committing and later it is refused,
+// since the decision was made.
+func (e Engine) Abort(ctx context.Context, id, why string, results []probe.Result) (*Record, error) {
+	r, err := e.Store.update(ctx, id, func(r *Record) error {
+		if r.State == Committing {
+			return fmt.Errorf("abort in state %s: %w", r.State, ErrRefused)
+		}
+		r.because("%s", why)
+		r.DeployerResults = append(r.DeployerResults, results...)
+		return r.apply(Abort)
+	})
+	if errors.Is(err, ErrRefused) {
+		return r, nil
+	}
+	return r, err
+}

@@ -1,0 +1,360 @@
+package transaction
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/hbohlen/hdeploy/profiles/probe"
+)
+
+// poll is how often a wait looks at the clock and at the record's file.
+const poll = 10 * time.Millisecond
+
+// abort records why the host must go back. It is the only way from a failure to
+// the rollback.
+func (e Engine) abort(ctx context.Context, id, format string, args ...any) error {
+	_, err := e.Store.update(ctx, id, func(r *Record) error {
+		r.because(format, args...)
+		return r.apply(Abort)
+	})
+	return err
+}
+
+func (e Engine) begin(ctx context.Context, r Record) error {
+	_, err := e.Store.update(ctx, r.ID, func(r *Record) error { return r.apply(Begin) })
+	if err != nil && !errors.Is(err, ErrRefused) {
+		// The disk failed before anything was changed.
+		return e.abort(ctx, r.ID, "the trial could not be recorded: %v", err)
+	}
+	return err
+}
+
+// errDeadline and errMoved end the context of a step.
+var (
+	errDeadline = errors.New("deadline")
+	errMoved    = errors.New("the transaction moved on")
+)
+
+// bounded returns a context that ends at the instant by, or when the record
+// leaves the state it is in.
+func (e Engine) bounded(ctx context.Context, r Record, by Instant) (context.Context, func()) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		cancel(e.await(ctx, r, by))
+	}()
+	return ctx, func() { cancel(nil); <-done }
+}
+
+// await returns when the instant by has come, when the record of r leaves r's
+// state, or when ctx ends, and says which.
+func (e Engine) await(ctx context.Context, r Record, by Instant) error {
+	var seen [2]string
+	for {
+		if now := e.Store.stamp(); now != seen {
+			seen = now
+			if current, err := e.Store.Load(); err == nil && current != nil && current.State != r.State {
+				return errMoved
+			}
+		}
+		if e.Clock.Now() >= by {
+			return errDeadline
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(poll):
+		}
+	}
+}
+
+// try activates the new system and judges what came of it by what runs.
+func (e Engine) try(ctx context.Context, r Record) error {
+	if r.New == r.Previous.Running {
+		return e.activated(ctx, r, 0, "")
+	}
+	bound, stop := e.bounded(ctx, r, r.ActivateBy)
+	exit, err := e.Host.Activate(bound, r)
+	cause := context.Cause(bound)
+	stop()
+	switch {
+	case errors.Is(cause, errMoved):
+		return ErrRefused
+	case errors.Is(cause, errDeadline):
+		return e.abort(ctx, r.ID, "the activation did not end within %v and was killed", r.Limits.Activation)
+	case err != nil:
+		return e.abort(ctx, r.ID, "the activation could not be run: %v", err)
+	}
+	running, _, err := e.Host.Look(r.Profile)
+	if err != nil {
+		return e.abort(ctx, r.ID, "the running system could not be read after the activation: %v", err)
+	}
+	if exit != 0 && exit != 4 {
+		return e.failed(ctx, r, exit, ExitMeaning(exit))
+	}
+	if running != r.New {
+		return e.failed(ctx, r, exit, "the activation ended, but the host runs "+running)
+	}
+	if exit == 4 {
+		return e.judgeFailedUnits(ctx, r)
+	}
+	return e.activated(ctx, r, exit, "")
+}
+
+// judgeFailedUnits tells units that this system broke from units that were
+// broken before it.
+func (e Engine) judgeFailedUnits(ctx context.Context, r Record) error {
+	units, err := e.Host.NewlyFailing(ctx, r)
+	if err != nil {
+		return e.failed(ctx, r, 4, fmt.Sprintf("units failed, and which ones could not be read: %v", err))
+	}
+	if len(units) > 0 {
+		return e.failed(ctx, r, 4, "units failed that did not fail before: "+strings.Join(units, ", "))
+	}
+	return e.activated(ctx, r, 4, "switch-to-configuration exited 4, for units that failed before the deployment too")
+}
+
+func (e Engine) failed(ctx context.Context, r Record, exit int, why string) error {
+	_, err := e.Store.update(ctx, r.ID, func(r *Record) error {
+		r.ExitCode = exit
+		r.because("%s", why)
+		return r.apply(Abort)
+	})
+	return err
+}
+
+func (e Engine) activated(ctx context.Context, r Record, exit int, note string) error {
+	_, err := e.Store.update(ctx, r.ID, func(r *Record) error {
+		r.ExitCode = exit
+		if note != "" {
+			r.Notes = append(r.Notes, note)
+		}
+		r.ConfirmBy = e.Clock.Now().Add(r.Limits.Confirm)
+		return r.apply(Activated)
+	})
+	return err
+}
+
+// ExitMeaning says in words what an exit code of switch-to-configuration means
+// for a trial. nixpkgs, pkgs/by-name/sw/switch-to-configuration-ng/src/main.rs
+func ExitMeaning(code int) string {
+	switch code {
+	case 0:
+		return "switch-to-configuration succeeded"
+	case 1:
+		return "switch-to-configuration refused or failed before it activated anything (exit 1)"
+	case 2:
+		return "the activation script failed (exit 2)"
+	case 4:
+		return "the system is active, but units failed (exit 4)"
+	case 11:
+		return "another switch-to-configuration holds the lock (exit 11)"
+	case 100:
+		return "the system has another init interface and can only be booted (exit 100)"
+	case 101:
+		return "switch-to-configuration crashed (exit 101)"
+	}
+	return fmt.Sprintf("switch-to-configuration ended with exit code %d", code)
+}
+
+// wait lets the host's probes judge and then waits for the deployer's word; its
+// absence is the word "back".
+func (e Engine) wait(ctx context.Context, r Record) error {
+	// Another switch would take the ground from under the trial. Where the lock
+	// is held by somebody, the confirmation finds out what they did.
+	if release, err := e.Host.HoldSwitch(); err == nil {
+		defer release()
+	}
+	bound, stop := e.bounded(ctx, r, r.ConfirmBy)
+	defer stop()
+	if !r.Judged {
+		results := e.Host.Probe(bound, r)
+		if bound.Err() == nil {
+			if err := e.judged(ctx, r, results); err != nil {
+				return err
+			}
+		}
+	}
+	<-bound.Done()
+	if errors.Is(context.Cause(bound), errDeadline) {
+		return e.abort(ctx, r.ID, "nobody confirmed within %v", r.Limits.Confirm)
+	}
+	return ctx.Err()
+}
+
+func (e Engine) judged(ctx context.Context, r Record, results []probe.Result) error {
+	_, err := e.Store.update(ctx, r.ID, func(r *Record) error {
+		r.Results, r.Judged = results, true
+		if !probe.MustRollBack(results) {
+			return nil
+		}
+		r.because("%s", blame(results))
+		return r.apply(Abort)
+	})
+	return err
+}
+
+func blame(results []probe.Result) string {
+	for _, p := range results {
+		if probe.MustRollBack([]probe.Result{p}) {
+			return fmt.Sprintf("probe %s failed: expected %s, saw %s", p.Name, p.Expected, p.Seen)
+		}
+	}
+	return "a probe failed"
+}
+
+func (e Engine) commit(ctx context.Context, r Record) error {
+	bound, stop := e.bounded(ctx, r, r.CommitBy)
+	made, boots, err := e.Host.Commit(bound, r)
+	late := errors.Is(context.Cause(bound), errDeadline)
+	stop()
+	if late {
+		return e.abort(ctx, r.ID, "the commit did not end within %v", r.Limits.Commit)
+	}
+	if err != nil {
+		return e.abort(ctx, r.ID, "the commit failed: %v", err)
+	}
+	_, err = e.Store.update(ctx, r.ID, func(r *Record) error {
+		r.Generation, r.Boots = made, boots
+		r.Ended = e.Clock.Wall()
+		return r.apply(CommitDone)
+	})
+	return err
+}
+
+// thirdParty describes a running system or profile that is neither the previous
+// nor the new one; empty where there is none.
+func (e Engine) thirdParty(r Record) string {
+	running, at, err := e.Host.Look(r.Profile)
+	if err != nil {
+		return ""
+	}
+	if running != r.New && running != r.Previous.Running {
+		return "somebody else switched: the host runs " + running
+	}
+	if at.Link != r.Previous.Profile.Link && at.Path != r.New {
+		return "somebody else moved the profile to " + at.Path
+	}
+	return ""
+}
+
+// restore brings the previous system back, and says it only when it was seen.
+func (e Engine) restore(ctx context.Context, r Record) error {
+	if other := e.thirdParty(r); other != "" {
+		return e.end(ctx, r, Supersede, other)
+	}
+	now := e.Clock.Now()
+	bound, stop := e.bounded(ctx, r, now.Add(r.Limits.Rollback))
+	defer stop()
+	// The profile goes first: should power fail in the middle, the boot default
+	// is the previous system again.
+	if r.CommitBy != 0 {
+		if err := e.Host.Uncommit(bound, r); err != nil {
+			return e.end(ctx, r, RestoreFails, fmt.Sprintf("the commit could not be undone: %v", err))
+		}
+	}
+	if r.New != r.Previous.Running {
+		if err := e.Host.Restore(bound, r); err != nil {
+			return e.end(ctx, r, RestoreFails, fmt.Sprintf("the rollback failed: %v", err))
+		}
+	}
+	return e.end(ctx, r, RestoreDone, "")
+}
+
+// end records a final state; what says why it is not the plain one.
+func (e Engine) end(ctx context.Context, r Record, event Event, what string) error {
+	boots, err := e.Host.Boots()
+	_, err2 := e.Store.update(ctx, r.ID, func(r *Record) error {
+		if what != "" {
+			r.Notes = append(r.Notes, what)
+			r.because("%s", what)
+		}
+		if err == nil {
+			r.Boots = boots
+		}
+		r.Ended = e.Clock.Wall()
+		return r.apply(event)
+	})
+	return err2
+}
+
+// Settle ends what an earlier boot, or a process that is gone, left unfinished.
+// It returns the last transaction as it then stands, nil where there was none.
+func (e Engine) Settle(ctx context.Context) (*Record, error) {
+	r, err := e.Store.Load()
+	if err != nil || r == nil || r.State.Final() {
+		return r, err
+	}
+	if r.BootID == e.Clock.BootID() {
+		if e.attended(r.ID) || e.Host.Armed(ctx, r.ID) {
+			return r, nil
+		}
+		if err := e.TakeOver(ctx, r.ID, "the supervisor and the dead-man's switch were gone"); err != nil {
+			return r, err
+		}
+		return e.Store.Load()
+	}
+	if err := e.afterBoot(ctx, *r); err != nil {
+		return r, err
+	}
+	return e.Store.Load()
+}
+
+// afterBoot lets decide what booted: the new system in a commit finishes it, the
+// previous one undoes it.
+func (e Engine) afterBoot(ctx context.Context, r Record) error {
+	ctx, cancel := context.WithTimeout(ctx, r.Limits.Commit+r.Limits.Rollback)
+	defer cancel()
+	running, at, err := e.Host.Look(r.Profile)
+	if err != nil {
+		return err
+	}
+	committing := r.CommitBy != 0
+	switch {
+	case running == r.New && committing && r.State == Committing:
+		made, boots, err := e.Host.Commit(ctx, r)
+		if err != nil {
+			return err
+		}
+		r.Generation = made
+		_, err = e.Store.update(ctx, r.ID, func(r *Record) error {
+			r.Generation, r.Boots, r.Ended = made, boots, e.Clock.Wall()
+			r.Notes = append(r.Notes, "the host restarted in the middle of the commit and booted the new system")
+			return r.apply(CommitDone)
+		})
+		if err != nil {
+			return err
+		}
+	case running == r.Previous.Running || running == r.Previous.Profile.Path || running == r.Previous.Boots:
+		if committing && at.Link != r.Previous.Profile.Link {
+			if err := e.Host.Uncommit(ctx, r); err != nil {
+				return e.afterBootEnd(ctx, r, RestoreFails, fmt.Sprintf("the commit could not be undone: %v", err))
+			}
+		}
+		if err := e.afterBootEnd(ctx, r, RestoreDone, "the host restarted before the new system was committed"); err != nil {
+			return err
+		}
+	default:
+		if err := e.afterBootEnd(ctx, r, Supersede, "after a restart the host runs "+running); err != nil {
+			return err
+		}
+	}
+	last, err := e.Store.Load()
+	if err != nil {
+		return err
+	}
+	return e.Host.Finish(ctx, *last)
+}
+
+func (e Engine) afterBootEnd(ctx context.Context, r Record, event Event, what string) error {
+	if event != Supersede && r.State != RollingBack {
+		if err := e.abort(ctx, r.ID, "%s", what); err != nil {
+			return err
+		}
+	}
+	return e.end(ctx, r, event, what)
+}

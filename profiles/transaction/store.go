@@ -1,0 +1,245 @@
+package transaction
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/hbohlen/hdeploy/profiles/atomicfile"
+	"github.com/hbohlen/hdeploy/profiles/probe"
+)
+
+const (
+	// StateDir survives a power cut.
+	StateDir = "/var/lib/hdeploy"
+	// RunDir lives as long as a boot.
+	RunDir = "/run/hdeploy"
+
+	recordFile  = "transaction.json"
+	reserveFile = "reserve"
+	reserveSize = 512 << 10
+	recordLimit = 4 << 20
+)
+
+// Store keeps the one current or last transaction of a host.
+//
+// Records are written to Dir. Where that is impossible, since the disk is full
+// or read-only, they are written to Run instead: a rollback never waits for a
+// write, and the next write that works carries everything to Dir.
+type Store struct {
+	Dir, Run string
+}
+
+// HostStore is the store of this host.
+func HostStore() Store { return Store{Dir: StateDir, Run: RunDir} }
+
+// Open makes the store's directories, private to root.
+func (s Store) Open() error {
+	for _, dir := range []string{s.Run, s.Dir} {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return fmt.Errorf("open state: %v", err)
+		}
+	}
+	return nil
+}
+
+// Reserve sets the space aside that the records of one transaction need. It
+// fails where the disk is full or read-only, before anything was changed.
+func (s Store) Reserve() error {
+	name := filepath.Join(s.Dir, reserveFile)
+	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE, 0o600)
+	if err != nil {
+		return fmt.Errorf("reserve space for the state: %v", err)
+	}
+	defer f.Close()
+	if err := syscall.Fallocate(int(f.Fd()), 0, 0, reserveSize); err != nil {
+		return fmt.Errorf("reserve space for the state: %v", err)
+	}
+	return nil
+}
+
+// Load returns the newer of the copies in Dir and Run, nil where there is none.
+func (s Store) Load() (*Record, error) {
+	disk, diskErr := load(filepath.Join(s.Dir, recordFile))
+	run, runErr := load(filepath.Join(s.Run, recordFile))
+	if run != nil && (disk == nil || run.Sequence > disk.Sequence) {
+		return run, nil
+	}
+	if disk != nil {
+		return disk, nil
+	}
+	return nil, errors.Join(diskErr, runErr)
+}
+
+func load(name string) (*Record, error) {
+	f, err := os.Open(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read transaction: %v", err)
+	}
+	defer f.Close()
+	var r Record
+	if err := json.NewDecoder(io.LimitReader(f, recordLimit)).Decode(&r); err != nil {
+		return nil, fmt.Errorf("read transaction %s: %v", name, err)
+	}
+	return &r, nil
+}
+
+// save writes r durably to Dir, or to Run where that fails.
+func (s Store) save(r *Record) error {
+	r.Sequence++
+	data, err := json.Marshal(r)
+	if err != nil {
+		return fmt.Errorf("write transaction: %v", err)
+	}
+	name := filepath.Join(s.Dir, recordFile)
+	err = atomicfile.Write(name, data, 0o600)
+	if errors.Is(err, syscall.ENOSPC) {
+		os.Remove(filepath.Join(s.Dir, reserveFile))
+		err = atomicfile.Write(name, data, 0o600)
+	}
+	if err == nil {
+		return nil
+	}
+	if r.State == Committing || r.State == Prepared || r.State == Trying {
+		// These open the way to a change that a reboot must be able to judge.
+		return fmt.Errorf("write transaction: %v", err)
+	}
+	if err := atomicfile.Write(filepath.Join(s.Run, recordFile), data, 0o600); err != nil {
+		return fmt.Errorf("write transaction: %v", err)
+	}
+	return nil
+}
+
+// locked runs fn under the store's lock, which lives in Run so that a full disk
+// cannot keep it from being taken. A holder that hangs is waited for until ctx
+// ends.
+func (s Store) locked(ctx context.Context, fn func() error) error {
+	f, err := os.OpenFile(filepath.Join(s.Run, "lock"), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return fmt.Errorf("lock state: %v", err)
+	}
+	defer f.Close()
+	for {
+		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		if err == nil {
+			return fn()
+		}
+		if !errors.Is(err, syscall.EWOULDBLOCK) && !errors.Is(err, syscall.EINTR) {
+			return fmt.Errorf("lock state: %v", err)
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("lock state: %w", ctx.Err())
+		case <-time.After(2 * time.Millisecond):
+		}
+	}
+}
+
+// ErrOther says that the store holds another transaction than the one asked for.
+var ErrOther = errors.New("not the current transaction")
+
+// update changes the record of transaction id by fn, in one synced write under
+// the lock. Where fn fails nothing is written; the record as it stands is
+// returned in every case where one could be read.
+func (s Store) update(ctx context.Context, id string, fn func(*Record) error) (*Record, error) {
+	var result *Record
+	err := s.locked(ctx, func() error {
+		r, err := s.Load()
+		if err != nil {
+			return err
+		}
+		if r == nil || r.ID != id {
+			result = r
+			return fmt.Errorf("transaction %s: %w", id, ErrOther)
+		}
+		unchanged := *r
+		if err := fn(r); err != nil {
+			result = &unchanged
+			return err
+		}
+		if err := s.save(r); err != nil {
+			result = &unchanged
+			return err
+		}
+		result = r
+		return nil
+	})
+	return result, err
+}
+
+// SaveBaseline keeps what was true on the host before transaction id.
+func (s Store) SaveBaseline(id string, b probe.Baseline) error {
+	data, err := json.Marshal(b)
+	if err != nil {
+		return fmt.Errorf("write baseline: %v", err)
+	}
+	if err := os.MkdirAll(filepath.Join(s.Run, id), 0o700); err != nil {
+		return fmt.Errorf("write baseline: %v", err)
+	}
+	if err := atomicfile.Write(filepath.Join(s.Run, id, "baseline.json"), data, 0o600); err != nil {
+		return fmt.Errorf("write baseline: %v", err)
+	}
+	return nil
+}
+
+// LoadBaseline returns what SaveBaseline kept in this boot.
+func (s Store) LoadBaseline(id string) (probe.Baseline, error) {
+	var b probe.Baseline
+	data, err := os.ReadFile(filepath.Join(s.Run, id, "baseline.json"))
+	if err != nil {
+		return b, fmt.Errorf("read baseline: %v", err)
+	}
+	if err := json.Unmarshal(data, &b); err != nil {
+		return b, fmt.Errorf("read baseline: %v", err)
+	}
+	return b, nil
+}
+
+// stamp identifies the stored record cheaply, so that a watcher need not parse
+// it to see that it is the same.
+func (s Store) stamp() [2]string {
+	var out [2]string
+	for i, dir := range []string{s.Dir, s.Run} {
+		if info, err := os.Stat(filepath.Join(dir, recordFile)); err == nil {
+			inode := info.Sys().(*syscall.Stat_t).Ino
+			out[i] = fmt.Sprint(inode, info.ModTime().UnixNano())
+		}
+	}
+	return out
+}
+
+// Watch calls on with the record of transaction id, first as it is and then
+// after every change, until it is final, on returns false, or ctx ends.
+func (s Store) Watch(ctx context.Context, id string, on func(Record) bool) error {
+	var seen [2]string
+	for {
+		if now := s.stamp(); now != seen {
+			r, err := s.Load()
+			if err != nil {
+				return err
+			}
+			if r == nil || r.ID != id {
+				return fmt.Errorf("transaction %s: %w", id, ErrOther)
+			}
+			seen = now
+			if !on(*r) || r.State.Final() {
+				return nil
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+}
