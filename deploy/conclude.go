@@ -61,7 +61,7 @@ func (h *hostRun) rolledBack(ctx context.Context) error {
 	defer cancel()
 	h.refusals = -1 << 20 // the old system lets us in again, however often the new one refused
 	reason := h.reasons()
-	if err := h.redial(ctx, time.Time{}); err != nil {
+	if err := h.redial(ctx, 0, time.Time{}); err != nil {
 		done("", err)
 		return h.lookNow(RollbackFailed, "rollback", fmt.Errorf("%s; the host says that it went back, but could not be reached to see it: %v", reason, err))
 	}

@@ -150,7 +150,7 @@ func (h *hostRun) follow(ctx context.Context, w protocol.WatchRequest) error {
 		if errors.As(err, &said) {
 			return h.lost(said)
 		}
-		if err := h.redial(ctx, time.Time{}); err != nil {
+		if err := h.redial(ctx, redialFirst, time.Time{}); err != nil {
 			return h.lost(err)
 		}
 	}
@@ -221,16 +221,17 @@ func (h *hostRun) endLive(err error) {
 	}
 }
 
-// redial replaces the connection by a new one, again and again until ctx ends or
-// until has come. It gives up at once only on errors of this side.
-func (h *hostRun) redial(ctx context.Context, until time.Time) error {
+// redial replaces the connection by a new one, beginning after pause, again and
+// again until ctx ends, until has come, or the host has refused the login often
+// enough.
+func (h *hostRun) redial(ctx context.Context, pause time.Duration, until time.Time) error {
 	if !until.IsZero() {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithDeadline(ctx, until)
 		defer cancel()
 	}
 	var last error
-	for pause := time.Duration(0); ; pause = min(max(redialFirst, pause*3/2), redialLast) {
+	for ; ; pause = min(max(redialFirst, pause*3/2), redialLast) {
 		select {
 		case <-ctx.Done():
 			return errors.Join(last, ctx.Err())
@@ -283,7 +284,7 @@ func (h *hostRun) verify(ctx context.Context, onDeployer []probe.Spec) error {
 	old := h.agent
 	until := time.Now().Add(h.status.ConfirmIn)
 	h.refusals = 0
-	if err := h.redial(ctx, until); err != nil {
+	if err := h.redial(ctx, 0, until); err != nil {
 		why := fmt.Errorf("the host could not be reached over a new connection: %v", err)
 		h.abortOver(ctx, old, why.Error(), nil)
 		return why
@@ -333,7 +334,7 @@ func (h *hostRun) confirm(ctx context.Context, until time.Time, results []probe.
 		if errors.As(err, &said) {
 			return said
 		}
-		if err := h.redial(ctx, until); err != nil {
+		if err := h.redial(ctx, redialFirst, until); err != nil {
 			return fmt.Errorf("the confirmation did not reach the host: %v", err)
 		}
 	}

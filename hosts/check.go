@@ -36,6 +36,9 @@ func checkName(text string) (string, string) {
 }
 
 func checkAddress(text string) (string, string) {
+	if _, address, ok := strings.Cut(text, "://"); ok && address != "" {
+		return "an address is no URL", strings.TrimSuffix(address, "/")
+	}
 	if inner, ok := strings.CutPrefix(text, "["); ok && strings.HasSuffix(text, "]") {
 		return "brackets are not part of an address", strings.TrimSuffix(inner, "]")
 	}
@@ -47,9 +50,6 @@ func checkAddress(text string) (string, string) {
 	}
 	if address, port, err := net.SplitHostPort(text); err == nil && address != "" {
 		return "the port has a setting of its own", fmt.Sprintf("address = %q and port = %s", address, port)
-	}
-	if _, address, ok := strings.Cut(text, "://"); ok && address != "" {
-		return "an address is no URL", strings.TrimSuffix(address, "/")
 	}
 	if !hostName.MatchString(strings.TrimSuffix(text, ".")) {
 		return fmt.Sprintf("%q is no host name or IP address", text), ""

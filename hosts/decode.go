@@ -88,6 +88,8 @@ func (s *section) wrongType(value *node, key string, want kind, suggestion strin
 // rewritten guesses what the author of a value of the wrong type meant.
 func rewritten(value *node, key string, want kind) string {
 	switch {
+	case key == "argv" && value.kind == kindString:
+		return fmt.Sprintf("argv = [%s]", quotedList(strings.Fields(value.text)))
 	case want == kindArray && value.kind == kindString:
 		return fmt.Sprintf("%s = [%q]", key, value.text)
 	case want == kindInteger && value.kind == kindString:
@@ -98,8 +100,6 @@ func rewritten(value *node, key string, want kind) string {
 		return key + " = " + value.text
 	case want == kindString && len(value.items) == 1 && value.items[0].kind == kindString:
 		return fmt.Sprintf("%s = %q", key, value.items[0].text)
-	case want == kindString && value.text != "":
-		return fmt.Sprintf("%s = %q", key, value.text)
 	}
 	return ""
 }
@@ -191,7 +191,7 @@ func (s *section) distinct(key string, valid check) ([]*node, bool) {
 	seen := map[string]bool{}
 	for _, item := range items {
 		if seen[item.text] {
-			s.d.fail(item.at, "it once", "%s of %s names %q twice", key, s.where, item.text)
+			s.d.fail(item.at, "", "%q stands twice in %s of %s", item.text, key, s.where)
 		}
 		seen[item.text] = true
 	}

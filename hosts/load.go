@@ -202,6 +202,11 @@ func (s *section) elevation(into *settings) {
 		into.elevated = s.strings("elevation", &into.Elevation, checkArgument) || into.elevated
 		return
 	}
+	if f != nil && f.value.kind != kindString {
+		s.ignoreKeys("elevation")
+		s.wrongType(f.value, "elevation", "a word or a list", `elevation = "sudo"`)
+		return
+	}
 	word := ""
 	if !s.oneOf("elevation", &word, "sudo", "doas", "none") || word == "" {
 		return

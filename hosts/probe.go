@@ -193,7 +193,7 @@ func (s *section) secrets(into *[]Secret) {
 	*into = nil
 	for _, item := range list.items {
 		if item.kind != kindTable {
-			s.wrongType(item, "secrets", kindTable, `{ path = "/run/secrets/token", owner = "root", group = "root", mode = "0600" }`)
+			s.wrongType(item, "each of secrets", kindTable, `{ path = "/run/secrets/token", owner = "root", group = "root", mode = "0600" }`)
 			continue
 		}
 		secret := Secret{Owner: "root", Group: "root", Mode: "0600"}

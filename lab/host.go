@@ -130,8 +130,8 @@ func (w *World) create(ctx context.Context, record hostRecord, fill func(*Host, 
 	}
 	host, err := w.createClaimed(ctx, record, fill, disks)
 	if err != nil {
-		stale := w.hostOf(record)
-		err = errors.Join(fmt.Errorf("create host %s: %w", record.Name, err), stale.remove(context.WithoutCancel(ctx)))
+		err = errors.Join(fmt.Errorf("create host %s: %w", record.Name, err),
+			w.hostOf(record).remove(context.WithoutCancel(ctx)))
 		w.unclaim(record.Name)
 	}
 	return host, err
@@ -149,6 +149,10 @@ func (w *World) createClaimed(ctx context.Context, record hostRecord, fill func(
 	record.HostKey = key.public
 	host, err := w.register(ctx, record)
 	if err != nil {
+		return nil, err
+	}
+	// Another host had this number, and its port may have been cut.
+	if err := host.RestoreNetwork(ctx); err != nil {
 		return nil, err
 	}
 	if err := host.fillRoot(ctx, key, fill, disks); err != nil {
@@ -221,6 +225,8 @@ ConfigureWithoutCarrier=yes
 IgnoreCarrierLoss=yes
 `
 
+const localHosts = "127.0.0.1 localhost\n::1 localhost\n"
+
 func (h *Host) fillRoot(ctx context.Context, key keyPair, fill func(*Host, *heldRoot) error, disks map[string]string) (err error) {
 	unlock, err := h.lockPower(ctx)
 	if err != nil {
@@ -238,6 +244,7 @@ func (h *Host) fillRoot(ctx context.Context, key keyPair, fill func(*Host, *held
 	network := fmt.Sprintf(networkFile, h.Address, prefixBits)
 	err = errors.Join(
 		root.writeFile("/etc/hostname", []byte(h.Name+"\n"), 0o644),
+		root.writeFile("/etc/hosts", fmt.Appendf(nil, "%s127.0.0.2 %s\n", localHosts, h.Name), 0o644),
 		root.writeFile("/etc/systemd/network/10-host0.network", []byte(network), 0o644),
 		root.writeFile("/etc/ssh/ssh_host_ed25519_key", key.private, 0o600),
 		root.writeFile("/etc/ssh/ssh_host_ed25519_key.pub", []byte(key.public+"\n"), 0o644),

@@ -39,20 +39,16 @@ own_cgroup() {
   echo $$ >"$cgroup/launcher/cgroup.procs"
 }
 
-# A host gets a new bridge port at every boot; what was done to the old one holds for it too.
-restore_link() {
+# A host gets a new bridge port at every boot; the limit of the old one holds for it too.
+restore_limit() {
   local port=$1 rate
+  [[ -s $dir/rate ]] || return 0
   for _ in {1..200}; do
-    [[ $(ip -o link show dev "$port" 2>/dev/null) == *[\<,]UP[\>,]*" master "* ]] && break
+    [[ $(ip -o link show dev "$port" 2>/dev/null) == *" master "* ]] && break
     sleep 0.02
   done
-  if [[ -s $dir/rate ]]; then
-    read -r rate <"$dir/rate"
-    tc qdisc replace dev "$port" root tbf rate "$rate" burst 64kb latency 100ms
-  fi
-  if [[ -e $dir/cut ]]; then
-    ip link set dev "$port" down
-  fi
+  read -r rate <"$dir/rate"
+  tc qdisc replace dev "$port" root tbf rate "$rate" burst 64kb latency 100ms
 }
 
 run() {
@@ -63,7 +59,7 @@ run() {
   mkdir -p /run/systemd/nspawn
   mount -t tmpfs -o mode=0755 tmpfs /run/systemd/nspawn
   while :; do
-    rm -f "$dir/linked"
+    rm -f "$dir/limited"
     # After a power cut the kernel may not have removed the old port yet.
     ip link del dev "$port" 2>/dev/null || true
     (
@@ -71,8 +67,8 @@ run() {
       exec systemd-nspawn -q --settings=no --keep-unit --register=no --link-journal=no \
         --resolv-conf=off --timezone=off --kill-signal=SIGRTMIN+3 -D "$root" "$@"
     ) &
-    restore_link "$port" || echo "lab: cannot limit or cut the network of $port"
-    : >"$dir/linked"
+    restore_limit "$port" || echo "lab: cannot limit what $port receives"
+    : >"$dir/limited"
     status=0
     wait $! || status=$?
     echo "lab: nspawn ended with status $status"

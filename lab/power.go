@@ -48,6 +48,8 @@ func (h *Host) powerOn(ctx context.Context) (launched bool, err error) {
 	}
 	defer unlock()
 	// A launcher without a leader is about to end, or about to have another one.
+	ctx, cancel := context.WithTimeout(ctx, bootTimeout)
+	defer cancel()
 	err = poll(ctx, 5*time.Millisecond, func() (bool, error) {
 		return h.Running() || !h.launcher().alive(), nil
 	})
@@ -205,8 +207,8 @@ func (h *Host) WaitBoot(ctx context.Context) error {
 		if !ok {
 			return false, nil
 		}
-		if _, err := os.Stat(filepath.Join(h.dir(), "linked")); err != nil {
-			return false, nil // the cable is not as CutNetwork and LimitBandwidth left it
+		if _, err := os.Stat(filepath.Join(h.dir(), "limited")); err != nil {
+			return false, nil // a limit on the bandwidth is not in force yet
 		}
 		if h.reachable(leader) {
 			return true, nil

@@ -74,7 +74,7 @@ func (w *World) updateHosts(ctx context.Context) error {
 		return err
 	}
 	var names strings.Builder
-	names.WriteString("127.0.0.1 localhost\n::1 localhost\n")
+	names.WriteString(localHosts)
 	for _, host := range hosts {
 		fmt.Fprintf(&names, "%s %s\n", host.Address, host.Name)
 	}

@@ -385,7 +385,7 @@ func TestLaterProcessFindsAndReplacesHosts(t *testing.T) {
 func TestDisksAreSmallAndStay(t *testing.T) {
 	world := openWorld(t, "t-disks")
 	host, err := world.NewHost(t.Context(), "host", lab.HostOptions{
-		Plain: true, Disks: map[string]string{"/boot": "8M", "/var": "64M"},
+		Disks: map[string]string{"/boot": "8M", "/var": "64M", "/nix": "512M"},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -422,5 +422,76 @@ func TestWorldsDoNotSeeEachOther(t *testing.T) {
 	}
 	if one.Running() || !two.Running() || !reaches(t, second, two) {
 		t.Error("closing one world touched the other")
+	}
+}
+
+func TestFactoryHostBootsThroughItsLoader(t *testing.T) {
+	world := openWorld(t, "t-factory")
+	workstation, err := world.Workstation(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, loader := range []string{lab.GRUB, lab.SystemdBoot} {
+		host, err := world.NewHost(t.Context(), "host-"+loader, lab.HostOptions{Loader: loader})
+		if err != nil {
+			t.Fatal(err)
+		}
+		booted := stdout(t, host, "readlink", "-f", "/run/booted-system")
+		if profile := stdout(t, host, "readlink", "-f", "/nix/var/nix/profiles/system"); booted != profile || !strings.Contains(booted, loader) {
+			t.Errorf("%s booted %s, the profile has %s", host.Name, booted, profile)
+		}
+		if state := stdout(t, host, "systemctl", "is-system-running", "--wait"); state != "running" {
+			t.Errorf("%s is %s", host.Name, state)
+		}
+		known := host.Name + " " + host.HostKey() + "\n"
+		if err := workstation.WriteFile(t.Context(), "/root/.ssh/known_hosts", []byte(known), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if name := stdout(t, workstation, "ssh", "-o", "BatchMode=yes", host.Name, "hostname"); name != host.Name {
+			t.Errorf("over ssh %s says that it is %s", host.Name, name)
+		}
+	}
+}
+
+func TestHostWithoutBootDefaultStaysOff(t *testing.T) {
+	world := openWorld(t, "t-noboot")
+	host, err := world.NewHost(t.Context(), "host", lab.HostOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	stdout(t, host, "sh", "-c", "rm -rf /boot/*")
+	if err := host.PowerCut(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := host.Boot(t.Context()); err == nil || !strings.Contains(err.Error(), "console ends with") {
+		t.Errorf("booted from nothing: %v", err)
+	} else {
+		t.Log(err)
+	}
+	if host.Running() {
+		t.Error("it runs")
+	}
+}
+
+func TestFactoryHostsComeUpTogether(t *testing.T) {
+	world := openWorld(t, "t-fleet")
+	const count = 4
+	failures := make([]error, count)
+	var tasks sync.WaitGroup
+	for i := range count {
+		tasks.Go(func() {
+			host, err := world.NewHost(t.Context(), fmt.Sprintf("host%d", i), lab.HostOptions{})
+			if err == nil {
+				err = host.PowerCut(t.Context())
+			}
+			if err == nil {
+				err = host.Boot(t.Context())
+			}
+			failures[i] = err
+		})
+	}
+	tasks.Wait()
+	if err := errors.Join(failures...); err != nil {
+		t.Error(err)
 	}
 }

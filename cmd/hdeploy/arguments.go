@@ -48,11 +48,11 @@ type arrangement struct {
 func (a *arrangement) result() ([]string, error) {
 	switch {
 	case a.command == nil && a.help:
-		return []string{"--help"}, nil
+		return []string{"help", "--"}, nil
 	case a.command == nil:
 		return nil, usageFailure("no command given", "hdeploy help")
 	case a.help:
-		return []string{a.command.Name, "--help"}, nil
+		return []string{"help", "--", a.command.Name}, nil
 	}
 	out := append([]string{a.command.Name}, a.options...)
 	return append(append(out, "--"), a.arguments...), nil

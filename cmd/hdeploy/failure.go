@@ -48,15 +48,21 @@ func printFailure(w io.Writer, f event.Failure) {
 	if f.Host != "" {
 		head += display.Clean(f.Host) + ": "
 	}
-	head += display.Clean(f.Step) + ": "
-	for i, line := range strings.Split(strings.TrimSpace(f.Cause), "\n") {
-		if i > 0 {
-			head = "  "
-		}
-		fmt.Fprintln(w, strings.TrimRight(head+display.Clean(strings.TrimRight(line, "\r")), " "))
+	printLines(w, head+display.Clean(f.Step)+": ", "  ", f.Cause)
+	printLines(w, "  next: ", "        ", f.Next)
+}
+
+// printLines writes text with one lead before its first line and another one
+// before the rest; nothing at all where there is no text.
+func printLines(w io.Writer, first, rest, text string) {
+	if text == "" {
+		return
 	}
-	if f.Next != "" {
-		fmt.Fprintln(w, "  next: "+display.Clean(f.Next))
+	lead := first
+	for _, line := range strings.Split(strings.TrimSpace(text), "\n") {
+		line = display.Clean(strings.TrimRight(line, "\r"))
+		fmt.Fprintln(w, strings.TrimRight(lead+line, " "))
+		lead = rest
 	}
 }
 

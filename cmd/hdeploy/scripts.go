@@ -25,7 +25,7 @@ _hdeploy() {
     while IFS= read -r line; do
         candidate=${line%%$'\t'*}
         if [[ $candidate == ":files" ]]; then
-            compopt -o filenames 2>/dev/null
+            compopt -o filenames 2>/dev/null || :
             while IFS= read -r candidate; do
                 COMPREPLY+=("$candidate")
             done < <(compgen -f -- "$current")

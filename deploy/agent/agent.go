@@ -109,7 +109,8 @@ func (e *exitError) Error() string { return fmt.Sprintf("exit code %d: %s", e.co
 func launch(ctx context.Context, conn *remote.Conn, program Program, script string, ask protocol.FactsRequest, limit time.Duration) (*Agent, protocol.Facts, error) {
 	a := &Agent{stderr: &capture{}}
 	var facts protocol.Facts
-	process, err := conn.Start(ctx, conn.Elevated([]string{"/bin/sh", "-c", script}), a.stderr)
+	// The agent outlives the start: only the first call is bounded by it.
+	process, err := conn.Start(context.WithoutCancel(ctx), conn.Elevated([]string{"/bin/sh", "-c", script}), a.stderr)
 	if err != nil {
 		return nil, facts, err
 	}

@@ -156,7 +156,7 @@ func (p *page) report(host string, o event.Outcome, told map[string]string) {
 	}
 	if o.Failure != nil {
 		p.log(o.Failure.Log)
-		p.field("next", oneLine(o.Failure.Next))
+		p.next(o.Failure.Next)
 	}
 }
 
@@ -233,6 +233,18 @@ func (p *page) probe(probe event.Probe) {
 			p.line(4, label, line)
 			label = strings.Repeat(" ", len(label))
 		}
+	}
+}
+
+// next is what to type, which may be lines to put into a file.
+func (p *page) next(text string) {
+	if text == "" {
+		return
+	}
+	label := "next:"
+	for _, line := range cleanLines(text, evidenceKeep) {
+		p.line(2, pad(label, 14), line)
+		label = ""
 	}
 }
 

@@ -120,14 +120,14 @@ var hostileTexts = []string{
 	"\x9b31m\u009b2J\u0085next\u2028line\u2029paragraph",
 	"\u202egnp.exe\u2066\u200b\ufeff\u061c",
 	"line\r\noverwritten\rby\nmore\x00\x7f\x08\x08\x0b\x0c",
-	strings.Repeat("x", 1<<20),
-	strings.Repeat("漢字", 5000),
-	"e" + strings.Repeat("\u0301", 1<<19),
+	strings.Repeat("x", 1<<15),
+	strings.Repeat("漢字", 2000),
+	"e" + strings.Repeat("\u0301", 1<<14),
 	strings.Repeat("👩\u200d👩\u200d👧\ufe0f", 300),
 	"\xff\xfe\xc2\x9b\xc2\xe2\x28\xa1",
 	"\x1b[38;5;1mred\x1b[0m and \x1b[",
-	strings.Repeat("\x1b[31m", 10000),
-	strings.Repeat("a\n", 5000),
+	strings.Repeat("\x1b[31m", 3000),
+	strings.Repeat("a\n", 3000),
 }
 
 // hostile is a run in which every text is one of them.

@@ -76,7 +76,8 @@ func (s *story) apply(e event.Event) {
 		c.tail = append(c.tail, join(": ", Clean(e.Line.Source), Clean(e.Line.Text)))
 		c.tail = c.tail[max(0, len(c.tail)-tailLines):]
 	case e.Note != nil:
-		c.notes = append(c.notes, *e.Note)
+		// Cleaned here and not in the view, which is drawn ten times a second.
+		c.notes = append(c.notes, event.Note{Level: Clean(e.Note.Level), Text: oneLine(e.Note.Text)})
 		c.notes = c.notes[max(0, len(c.notes)-notesKept):]
 	case e.Probe != nil:
 		c.judge(*e.Probe)

@@ -108,6 +108,9 @@ func cleanLines(s string, keep int) []string {
 
 // oneLine joins foreign text of several lines into one.
 func oneLine(s string) string {
+	if len(s) > textLimit { // one byte more than the limit makes Clean say so
+		s = s[:textLimit+1]
+	}
 	return Clean(strings.Join(strings.Fields(s), " "))
 }
 
@@ -157,24 +160,23 @@ func pad(s string, width int) string {
 func wrap(text string, width int) []string {
 	width = max(width, 8)
 	var lines []string
-	line := ""
+	line, columns := "", 0
 	for _, word := range strings.Fields(text) {
+		more := ansi.StringWidth(word)
 		switch {
-		case line != "" && ansi.StringWidth(line)+1+ansi.StringWidth(word) <= width:
+		case line != "" && columns+1+more <= width:
 			line += " " + word
+			columns += 1 + more
 			continue
 		case line != "":
 			lines = append(lines, line)
 		}
-		for ansi.StringWidth(word) > width && !isPath(word) {
-			head := ansi.Truncate(word, width, "")
-			if head == "" {
-				break
-			}
-			lines = append(lines, head)
-			word = word[len(head):]
+		if !isPath(word) {
+			pieces := strings.Split(ansi.Hardwrap(word, width, true), "\n")
+			lines = append(lines, pieces[:len(pieces)-1]...)
+			word = pieces[len(pieces)-1]
 		}
-		line = word
+		line, columns = word, ansi.StringWidth(word)
 	}
 	if line != "" {
 		lines = append(lines, line)

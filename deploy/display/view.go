@@ -177,11 +177,11 @@ func (c *chapter) probeLines(sc screen) []string {
 func (c *chapter) noteLines(sc screen) []string {
 	var lines []string
 	for _, n := range c.notes {
-		level := pad(Clean(n.Level), 9)
+		level := pad(n.Level, 9)
 		if n.Level == "warning" {
 			level = sc.st.warn(level)
 		}
-		for i, text := range wrap(oneLine(n.Text), sc.width-14) {
+		for i, text := range wrap(n.Text, sc.width-14) {
 			if i > 0 {
 				level = pad("", 9)
 			}

@@ -74,7 +74,7 @@ const (
 	Recursion Kind = "recursion"
 	// NoFlake: there is no flake where one was expected.
 	NoFlake Kind = "no-flake"
-	// Untracked: a file exists, but Git does not know it, so the flake has it not.
+	// Untracked: the flake lacks a file, most likely because Git does not track it.
 	Untracked Kind = "untracked"
 )
 
@@ -151,13 +151,20 @@ func classify(cause string) Kind {
 			return s.kind
 		}
 	}
-	if invalidPath.MatchString(cause) {
+	switch {
+	case invalidPath.MatchString(cause):
 		return Collected
+	case missingSource.MatchString(cause):
+		return Untracked
 	}
 	return ""
 }
 
-var invalidPath = regexp.MustCompile(`path '/[^' ]+' is not valid`)
+var (
+	invalidPath = regexp.MustCompile(`path '/[^' ]+' is not valid`)
+	// What Nix 2.26 says about a file that Git does not track.
+	missingSource = regexp.MustCompile(`path '/[^' ]+-source/[^']+' does not exist`)
+)
 
 var hints = map[Kind]string{
 	HashMismatch: "what was fetched is not what the expression expects: check the source, then the hash",
@@ -166,6 +173,6 @@ var hints = map[Kind]string{
 	Untrusted:    "the receiving user must be root or in nix.settings.trusted-users of the host",
 	Unreachable:  "the store's daemon does not answer: `systemctl status nix-daemon.socket`",
 	DiskFull:     "free some space: `nix-collect-garbage --delete-older-than 14d`",
-	Untracked:    "a flake in a Git repository only has what Git tracks: `git add` the file",
-	NoFlake:      "set `flake` in deploy.toml to the directory that has the flake.nix",
+	Untracked:    "a flake in a Git repository has only what Git tracks: if the file is there, `git add` it",
+	NoFlake:      "set `flake` in deploy.toml to the directory that has the flake.nix; in a Git repository, `git add flake.nix`",
 }

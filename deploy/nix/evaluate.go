@@ -97,7 +97,6 @@ func (n *Nix) Evaluate(ctx context.Context, flake string, hosts []Attribute, on 
 	}
 	result := make(map[string]Evaluated, len(wanted))
 	for batch := range slices.Chunk(wanted, hostsPerCall) {
-		// Names are checked for all hosts before the first is evaluated.
 		e := evaluation{nix: n, flake: flake, on: on, total: len(wanted), done: len(result)}
 		answer, err := e.ask(ctx, batch)
 		if err != nil {

@@ -92,13 +92,13 @@ func parseProgress(body []byte) (entry, bool) {
 	return e, true
 }
 
-// cutNumber reads the decimal number that text begins with.
+// cutNumber reads the decimal number, as JSON has it, that text begins with.
 func cutNumber(text []byte) (int64, []byte, bool) {
 	const mostDigits = 18 // always fits into 63 bits
 	var number int64
 	for i, c := range text {
 		if c < '0' || c > '9' {
-			return number, text[i:], i > 0
+			return number, text[i:], i == 1 || i > 1 && text[0] != '0'
 		}
 		if i == mostDigits {
 			return 0, nil, false

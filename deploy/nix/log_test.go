@@ -78,6 +78,22 @@ func TestRecordedFailures(t *testing.T) {
 	}
 }
 
+func TestClassify(t *testing.T) {
+	for cause, want := range map[string]Kind{
+		"path '/nix/store/djbz8bywpz268wqhyn3hcgy1lvmwvkvf-source/b.nix' does not exist":                         Untracked,
+		"Path 'b.nix' in the repository \"/home/me\" is not tracked by Git. To make it visible to Nix, run: git": Untracked,
+		"path '/nix/store/0ccnxa25whszw7mgbgyzdm4nqc0zwnm8-source/flake.nix' does not exist":                     NoFlake,
+		"path '/nix/store/0ccnxa25whszw7mgbgyzdm4nqc0zwnm8-x.drv' is not valid":                                  Collected,
+		"the option `x' is not valid":             "",
+		"attribute 'web1' missing":                "",
+		"stack overflow; max-call-depth exceeded": Recursion,
+	} {
+		if got := classify(cause); got != want {
+			t.Errorf("%q: %q, want %q", cause, got, want)
+		}
+	}
+}
+
 func TestRecordedBuild(t *testing.T) {
 	for _, version := range []string{"2.26", "2.34"} {
 		tr, told := replay(t, building, version+"/build-ok.log")
@@ -222,7 +238,7 @@ func TestHostileLogKeepsItsLimits(t *testing.T) {
 	}
 	long := strings.Repeat("x", 100<<10)
 	for range 100 {
-		tr.fail("error: "+long, nil)
+		tr.fail(failure{text: "error: " + long})
 		tr.looseLine(long)
 	}
 	if e := tr.explain("build", os.ErrInvalid); len(e.Output) > mostErrorBytes+1000 || len(e.Cause) > 1000 {

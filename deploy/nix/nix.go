@@ -4,20 +4,31 @@
 // commands and the log that `--log-format internal-json` writes to stderr.
 // The package keeps one invariant: whatever the program, its builders or a
 // remote daemon print is data. It is size-capped, freed of control characters
-// and parsed before anything else sees it, and a child process never outlives
-// the call that started it.
+// and parsed before anything else sees it. And no nix outlives the call that
+// started it.
 //
-// Where the code depends on a version of Nix:
+// Where the code depends on a version of Nix (tried with 2.26 and 2.34; the
+// rest from the release notes and sources):
 //
-//	since     what                                            who depends on it
-//	2.15      `DRV^out` names an output of a derivation       Build; before, DRV alone meant "build it"
-//	2.18      oldest version this driver accepts              Evaluate, Version.Usable
-//	2.19      `FLAKE#.` is the root of the flake's outputs    Evaluate; 2.18 takes one call per output instead
-//	2.19      `path-info --json` is a map, before a list      nobody: ClosureSize reads the plain listing, alike in all
-//	2.33      `path-info --json` wants `--json-format`        nobody, for the same reason
-//	2.20      `builtins.warn`, logged with level 1            tracker; before, and from a daemon, known by the word "warning:"
-//	any       a daemon's messages all arrive with level 0     tracker, which therefore reads the message's first word
-//	Lix       forked from 2.18 with `FLAKE#.`; 2.90 and up    Version, which knows it by name
+//	since  what                                             who depends on it
+//	2.15   `DRV^out` means the output; DRV alone the file   Build
+//	2.18   the oldest version this driver accepts           Version.Usable
+//	2.19   `FLAKE#.` is the root of the flake's outputs;    Evaluate, which with 2.18 takes one
+//	       Lix has it too                                   call for each of the outputs
+//	2.19   `path-info --json` is a map, no list;            nobody: Closure reads the plain
+//	2.33   and wants `--json-format`, or will fail          listing, the same in all versions
+//	2.34   the reason of a failed build comes after its     tracker.ended; other words: errors.go
+//	       activity stopped, and in other words
+//	all    a client prints all that a daemon says with      tracker.message, which goes by the
+//	       level 0, warnings too, without raw_msg           first word
+//	all    `copy` logs a line of JSON for each piece of     Copy, which reads the plain log
+//	       each file that it reads
+//
+// What a call costs on two cores with Nix 2.26: `nix --version` 13 ms, an
+// evaluation of a small flake 27 ms (with `#.` as with a full path, with the
+// evaluation cache as without), a build of what is built 16 ms against 28 ms
+// by flake attribute, a copy with nothing to do 18 ms. So one call evaluates
+// all hosts and tells the version by the way.
 package nix
 
 import (

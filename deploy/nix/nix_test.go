@@ -215,9 +215,11 @@ func TestEvaluateWithOldNix(t *testing.T) {
 
 func TestEvaluateNamesTheHost(t *testing.T) {
 	n := fakeNix(t, `case "$*" in --version) echo "nix (Nix) 2.26.3"; exit;; esac
-echo '@nix {"action":"msg","level":0,"msg":"trace: hdeploy evaluates web1"}' >&2
-echo '@nix {"action":"msg","level":0,"msg":"trace: hdeploy evaluates somebody else"}' >&2
-echo '@nix {"action":"msg","level":0,"msg":"error: at web1\n\n       error: infinite recursion encountered","raw_msg":"infinite recursion encountered"}' >&2
+cat >&2 <<'E'
+@nix {"action":"msg","level":0,"msg":"trace: hdeploy evaluates web1"}
+@nix {"action":"msg","level":0,"msg":"trace: hdeploy evaluates somebody else"}
+@nix {"action":"msg","level":0,"msg":"error: at web1\\n\\n       error: infinite recursion encountered","raw_msg":"infinite recursion encountered"}
+E
 exit 1`)
 	told := &recorder{}
 	_, err := n.Evaluate(t.Context(), "/x", web1, told.add)
@@ -382,7 +384,7 @@ func TestSomebodyHoldsStderr(t *testing.T) {
 }
 
 func TestFloodsAreCapped(t *testing.T) {
-	n := fakeNix(t, "head -c 30000000 /dev/zero | tr '\\0' x >&2; echo >&2; echo 'error: this is why' >&2; exit 1")
+	n := fakeNix(t, "head -c 5000000 /dev/zero | tr '\\0' x >&2; echo >&2; echo 'error: this is why' >&2; exit 1")
 	_, err := n.Closure(t.Context(), "/nix/store/a-x")
 	var failed *Error
 	if !errors.As(err, &failed) || failed.Cause != "this is why" || len(failed.Output) > mostErrorBytes {

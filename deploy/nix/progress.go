@@ -2,6 +2,7 @@ package nix
 
 import (
 	"maps"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -11,10 +12,11 @@ import (
 
 // Limits for what a hostile or merely chatty log can make the tracker keep.
 const (
-	mostActivities = 20_000
+	mostActivities = 1000
 	mostEnded      = 64
 	mostErrorBytes = 256 << 10
 	mostLineBytes  = 4 << 10
+	mostTailBytes  = 1 << 10
 	logTail        = 25
 	countInterval  = 100 * time.Millisecond
 )
@@ -71,16 +73,14 @@ type tracker struct {
 	failedLog []string
 }
 
-// failure is one error message: all of it, and where Nix gave it, its core.
-type failure struct {
-	text string
-	raw  *string
-}
+// failure is one error message: all of it and, where Nix gave it, what it says
+// without the places around it.
+type failure struct{ text, raw string }
 
 // cause is why, in one line.
 func (f failure) cause() string {
-	if f.raw != nil {
-		return core(clean(*f.raw, mostErrorBytes))
+	if f.raw != "" {
+		return core(f.raw)
 	}
 	return core(innermost(f.text))
 }
@@ -159,9 +159,20 @@ func (t *tracker) stop(id int64) {
 	if a.kind == activityBuild {
 		t.ended = appendCapped(t.ended, a, mostEnded)
 	}
-	if t.count.Activity == a.name {
-		t.count.Activity = ""
+	if a.name != "" && strings.HasPrefix(t.count.Activity, a.name) {
+		t.count.Activity = t.newest()
 	}
+}
+
+// newest names the running activity that began last: Nix's ids only grow.
+func (t *tracker) newest() string {
+	last, name := int64(math.MinInt64), ""
+	for id, a := range t.activities {
+		if a.name != "" && id >= last {
+			last, name = id, a.name
+		}
+	}
+	return name
 }
 
 func (t *tracker) result(e *entry) {
@@ -174,7 +185,7 @@ func (t *tracker) result(e *entry) {
 		t.progress(a, e.number(0), e.number(1))
 	case resultLogLine, resultPostLogLine:
 		text := strings.TrimRight(clean(e.text(0), mostLineBytes), " \n")
-		a.tail = appendCapped(a.tail, text, logTail)
+		a.tail = appendCapped(a.tail, clean(text, mostTailBytes), logTail)
 		t.on(Progress{Line: &event.Line{Source: a.name, Text: text}})
 	case resultPhase:
 		if t.view == building && a.name != "" {
@@ -202,11 +213,15 @@ func (t *tracker) message(e *entry) {
 	if text == "" || e.Level > levelNotice {
 		return
 	}
+	raw := ""
+	if e.Raw != nil {
+		raw = *e.Raw
+	}
 	// A daemon passes on warnings and traces with the level of an error, so
 	// that the first word says more than the level.
 	switch {
-	case e.Level == levelError && (e.Raw != nil || strings.HasPrefix(text, "error:")):
-		t.fail(text, e.Raw)
+	case e.Level == levelError && (raw != "" || strings.HasPrefix(text, "error:")):
+		t.fail(failure{text: text, raw: clean(raw, mostLineBytes)})
 	case e.Level == levelWarning || strings.HasPrefix(text, "warning:"):
 		t.note("warning", strings.TrimSpace(strings.TrimPrefix(text, "warning:")))
 	default:
@@ -221,15 +236,14 @@ func (t *tracker) note(level, text string) {
 	t.on(Progress{Note: &event.Note{Level: level, Text: clean(text, mostLineBytes)}})
 }
 
-func (t *tracker) fail(text string, raw *string) {
+func (t *tracker) fail(f failure) {
 	if t.failedLog == nil {
-		t.failedLog = t.tailNamedIn(text)
+		t.failedLog = t.tailNamedIn(f.text)
 	}
-	if t.failBytes+len(text) > mostErrorBytes {
-		return
+	if size := len(f.text) + len(f.raw); t.failBytes+size <= mostErrorBytes {
+		t.failBytes += size
+		t.failures = append(t.failures, f)
 	}
-	t.failBytes += len(text)
-	t.failures = append(t.failures, failure{text: text, raw: raw})
 }
 
 // tailNamedIn returns the last lines of the builder that an error message names.

@@ -59,7 +59,7 @@ func (n *Nix) run(ctx context.Context, step string, args []string, t *tracker) (
 	if stdout.overflow {
 		return nil, &Error{Step: step, Cause: fmt.Sprintf("nix printed more than %d MiB", mostOutputBytes>>20)}
 	}
-	return stdout.Bytes(), nil
+	return stdout.kept.Bytes(), nil
 }
 
 // explain makes an error of what nix said before it failed.
@@ -109,19 +109,20 @@ func (t *tracker) said() string {
 }
 
 // cappedBuffer keeps the first bytes and drops the rest, so that the writer
-// is not stopped in the middle.
+// is not stopped in the middle. The buffer is no embedded field: io.Copy would
+// find its ReadFrom and never call Write.
 type cappedBuffer struct {
-	bytes.Buffer
+	kept     bytes.Buffer
 	most     int
 	overflow bool
 }
 
 func (b *cappedBuffer) Write(p []byte) (int, error) {
-	if b.Len()+len(p) > b.most {
+	if b.overflow || b.kept.Len()+len(p) > b.most {
 		b.overflow = true
 		return len(p), nil
 	}
-	return b.Buffer.Write(p)
+	return b.kept.Write(p)
 }
 
 // lineWriter cuts what is written to it into lines. Of a line that is too long

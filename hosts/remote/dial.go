@@ -27,7 +27,8 @@ func Dial(ctx context.Context, t Target) (*Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, t.ConnectTimeout)
 	defer cancel()
 	var hops []*hop
-	for _, next := range append(slices.Clone(t.Jump), t) {
+	for i, next := range append(slices.Clone(t.Jump), t) {
+		next.hop = i < len(t.Jump)
 		h, err := dialHop(ctx, next.withDefaults(), t, hops)
 		if err != nil {
 			closeHops(hops)
@@ -184,7 +185,7 @@ func (a *attempt) unreachable(ctx context.Context, err error) error {
 		return t.fail(Unreachable, "see that it runs and that no firewall drops port "+port(t)+":\n    "+t.sshCommand(),
 			"connect to %s: no answer within %s", t.endpoint(), a.final.ConnectTimeout)
 	case errors.As(err, &dns):
-		return t.fail(Unreachable, "correct address of [hosts."+t.Host+"] in deploy.toml, or see what the name resolves to with\n    getent hosts "+t.Address,
+		return t.fail(Unreachable, "correct address in "+t.table()+" of deploy.toml, or see what the name resolves to with\n    getent hosts "+t.Address,
 			"resolve %s: %s", printable(t.Address), printable(dns.Err))
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return t.fail(Unreachable, "see on the host's console that sshd runs and listens on port "+port(t)+":\n    systemctl status sshd",

@@ -203,6 +203,11 @@ func TestKnownHosts(t *testing.T) {
 			t.Errorf("the line to add does not stand alone:\n%s", fault.Hint)
 		}
 	})
+	t.Run("unknown, dotted name", func(t *testing.T) {
+		target := target
+		target.Host = "web1.example.org"
+		wantError(t, dialError(t, target), remote.HostKeyUnknown, `[hosts."web1.example.org"]`)
+	})
 	t.Run("changed", func(t *testing.T) {
 		target := target
 		path := knownHosts(t, server, remotetest.NewKey(t).PublicKey())
@@ -234,8 +239,8 @@ func TestLoginRefusedNamesTheKeysTried(t *testing.T) {
 	server, target := setup(t, remotetest.Options{})
 	held := newPrivate(t)
 	target.AgentSocket = startAgent(t, held)
-	wrong, wrongKey := keyFile(t, t.TempDir(), "id_wrong", "")
-	locked, _ := keyFile(t, t.TempDir(), "id_locked", "secret")
+	wrong, wrongKey := keyFile(t, "id_wrong")
+	locked, _ := lockedKeyFile(t)
 	target.IdentityFiles = []string{wrong, locked, "/nonexistent/id"}
 	wantError(t, dialError(t, target), remote.LoginRefused, "web1: log in as root", wrong+" "+ssh.FingerprintSHA256(wrongKey),
 		"agent: me@laptop "+ssh.FingerprintSHA256(publicOf(t, held)), locked+" (protected by a passphrase", "/nonexistent/id (no such file",
@@ -300,8 +305,8 @@ func TestNoKeys(t *testing.T) {
 }
 
 func TestLockedKey(t *testing.T) {
-	locked, public := keyFile(t, t.TempDir(), "id_locked", "secret")
-	server := remotetest.Start(t, remotetest.Options{Authorized: []ssh.PublicKey{public}})
+	locked, private := lockedKeyFile(t)
+	server := remotetest.Start(t, remotetest.Options{Authorized: []ssh.PublicKey{publicOf(t, private)}})
 	target := targetOf(t, server, locked)
 	wantError(t, dialError(t, target), remote.KeyUnreadable, locked+" (protected by a passphrase and not in the agent)", `eval "$(ssh-agent)" && ssh-add `+locked)
 	target.AgentSocket = startAgent(t)
@@ -309,15 +314,7 @@ func TestLockedKey(t *testing.T) {
 	if fault.Hint != "ssh-add "+locked {
 		t.Errorf("hint is %q", fault.Hint)
 	}
-	pem, err := os.ReadFile(locked)
-	if err != nil {
-		t.Fatal(err)
-	}
-	raw, err := ssh.ParseRawPrivateKeyWithPassphrase(pem, []byte("secret"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	target.AgentSocket = startAgent(t, newPrivate(t), newPrivate(t), newPrivate(t), newPrivate(t), newPrivate(t), asEd25519(t, raw))
+	target.AgentSocket = startAgent(t, newPrivate(t), newPrivate(t), newPrivate(t), newPrivate(t), newPrivate(t), private)
 	dial(t, target) // as the first of six, because it was named
 }
 
@@ -377,7 +374,7 @@ func TestJumpHosts(t *testing.T) {
 		jump := two
 		jump.HostKeys = []string{remotetest.Line(remotetest.NewKey(t).PublicKey())}
 		target.Jump = []remote.Target{jump}
-		wantError(t, dialError(t, target), remote.HostKeyChanged, "inner: check host key")
+		wantError(t, dialError(t, target), remote.HostKeyChanged, "inner: check host key", "[jumps.inner]")
 	})
 }
 

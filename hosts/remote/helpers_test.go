@@ -16,25 +16,35 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// keyFile writes a new private key, locked if there is a passphrase.
-func keyFile(t testing.TB, folder, name, passphrase string) (string, ssh.PublicKey) {
+// keyFile writes a new private key.
+func keyFile(t testing.TB, name string) (string, ssh.PublicKey) {
 	t.Helper()
 	private := newPrivate(t)
-	var block *pem.Block
-	var err error
-	if passphrase == "" {
-		block, err = ssh.MarshalPrivateKey(private, name)
-	} else {
-		block, err = ssh.MarshalPrivateKeyWithPassphrase(private, name, []byte(passphrase))
-	}
+	block, err := ssh.MarshalPrivateKey(private, name)
 	if err != nil {
 		t.Fatal(err)
 	}
-	path := filepath.Join(folder, name)
+	return writeKey(t, name, block), publicOf(t, private)
+}
+
+// lockedKeyFile writes a new private key that is protected by a passphrase.
+func lockedKeyFile(t testing.TB) (string, ed25519.PrivateKey) {
+	t.Helper()
+	private := newPrivate(t)
+	block, err := ssh.MarshalPrivateKeyWithPassphrase(private, "id_locked", []byte("secret"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return writeKey(t, "id_locked", block), private
+}
+
+func writeKey(t testing.TB, name string, block *pem.Block) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), name)
 	if err := os.WriteFile(path, pem.EncodeToMemory(block), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	return path, publicOf(t, private)
+	return path
 }
 
 func newPrivate(t testing.TB) ed25519.PrivateKey {
@@ -96,15 +106,6 @@ func publicOfFile(t testing.TB, path string) ssh.PublicKey {
 		t.Fatal(err)
 	}
 	return signer.PublicKey()
-}
-
-func asEd25519(t testing.TB, raw any) ed25519.PrivateKey {
-	t.Helper()
-	private, ok := raw.(*ed25519.PrivateKey)
-	if !ok {
-		t.Fatalf("the key is a %T", raw)
-	}
-	return *private
 }
 
 // blackHole returns a port of loopback that answers no connection attempt: its

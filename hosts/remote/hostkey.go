@@ -149,13 +149,13 @@ func (p *hostKeyPolicy) changed(key ssh.PublicKey, want, place string) error {
 	hint := "If the host was installed anew, compare the fingerprint on its console:\n    " + consoleCommand(key) + "\nand only then replace the key"
 	if place == "" {
 		place = p.known
-		hint += " in deploy.toml:\n    " + pinLine(key)
+		hint += " of " + p.target.table() + " in deploy.toml:\n    " + pinLine(key)
 	} else {
 		name := knownhosts.Normalize(p.target.endpoint())
 		file := place[:strings.LastIndexByte(place, ':')]
 		command, err := Quote([]string{"ssh-keygen", "-R", name, "-f", file})
 		if err == nil {
-			hint += ": remove the old one with\n    " + command + "\nand pin the new one in deploy.toml:\n    " + pinLine(key)
+			hint += ": remove the old one with\n    " + command + "\nand pin the new one in " + p.target.table() + " of deploy.toml:\n    " + pinLine(key)
 		}
 	}
 	return p.target.fail(HostKeyChanged, hint,
@@ -173,8 +173,8 @@ func (p *hostKeyPolicy) noCommonKey(offered []string) error {
 
 // pinHint tells how to make an unknown key known.
 func (p *hostKeyPolicy) pinHint(key ssh.PublicKey) string {
-	return fmt.Sprintf("Compare the fingerprint on the host's console:\n    %s\nIf it is the same, add this to [hosts.%s] in deploy.toml:\n    %s",
-		consoleCommand(key), p.target.Host, pinLine(key))
+	return fmt.Sprintf("Compare the fingerprint on the host's console:\n    %s\nIf it is the same, add this to %s in deploy.toml:\n    %s",
+		consoleCommand(key), p.target.table(), pinLine(key))
 }
 
 func pinLine(key ssh.PublicKey) string {

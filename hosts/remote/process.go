@@ -37,8 +37,12 @@ type Exit struct {
 // Start starts argv on the host, without waiting for the host's word that it
 // did: input may be written at once, and a refusal shows in Wait. stderr
 // receives the standard error, or nobody if it is nil; it is not written to
-// after Wait returned. When ctx ends the command is killed and its stream
-// closed. The caller reads standard output until its end, then calls Wait.
+// after Wait returned. The caller reads standard output until its end, then
+// calls Wait.
+//
+// When ctx ends the stream is closed and the host asked to kill the command.
+// OpenSSH ignores that wish for the account root: a command that must not
+// outlive its connection watches its standard input.
 func (c *Conn) Start(ctx context.Context, argv []string, stderr io.Writer) (*Process, error) {
 	line, err := Quote(argv)
 	if err != nil {
@@ -57,7 +61,7 @@ func (c *Conn) Start(ctx context.Context, argv []string, stderr io.Writer) (*Pro
 		finished: make(chan struct{}),
 		stderr:   &gate{to: stderr},
 	}
-	p.release = context.AfterFunc(ctx, p.kill)
+	p.release = context.AfterFunc(ctx, p.Kill)
 	go p.run(line, requests)
 	return p, nil
 }
@@ -130,15 +134,12 @@ func signalCode(name string) int {
 	return 255
 }
 
-// kill ends the command on the host. An sshd that knows no signals still
-// closes the pipes.
-func (p *Process) kill() {
+// Kill asks the host to kill the command and closes its stream, as the end of
+// the context does; Wait then tells how it ended, if the host still says so.
+func (p *Process) Kill() {
 	p.channel.SendRequest("signal", false, ssh.Marshal(struct{ Name string }{"KILL"}))
 	p.channel.Close()
 }
-
-// Kill ends the command; Wait then tells how it ended.
-func (p *Process) Kill() { p.kill() }
 
 // Wait waits until the command ended, its context ended, or the connection
 // was lost. The error is nil if the command ran, whatever its exit code.

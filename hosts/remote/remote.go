@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -39,7 +40,8 @@ type Target struct {
 	KnownHostsFiles []string
 	// AgentSocket is the socket of an SSH agent ($SSH_AUTH_SOCK).
 	AgentSocket string
-	// Jump is the way to the host, nearest hop first.
+	// Jump is the way to the host, nearest hop first. The hops' own Jump,
+	// ConnectTimeout and Keepalive are not used.
 	Jump []Target
 	// Elevation is the argv prefix that makes a command run as root.
 	Elevation []string
@@ -49,6 +51,8 @@ type Target struct {
 	// Keepalive is the pause between two signs of life that the host is asked
 	// for (5 s). After three without an answer the connection is given up.
 	Keepalive time.Duration
+
+	hop bool // it is only passed through
 }
 
 // missedKeepalives is how many unanswered requests end a connection.
@@ -91,6 +95,18 @@ func (t Target) withDefaults() Target {
 
 func (t Target) endpoint() string {
 	return net.JoinHostPort(t.Address, strconv.Itoa(t.Port))
+}
+
+// table names the place in deploy.toml where this host is described.
+func (t Target) table() string {
+	name := t.Host
+	if strings.Contains(name, ".") {
+		name = strconv.Quote(name)
+	}
+	if t.hop {
+		return "[jumps." + name + "] (or [hosts." + name + "])"
+	}
+	return "[hosts." + name + "]"
 }
 
 // sshCommand is what a person types to see the same failure.

@@ -30,7 +30,7 @@ func deadline(t testing.TB) context.Context {
 // reaches it and depends on nothing of the machine the test runs on.
 func setup(t testing.TB, options remotetest.Options) (*remotetest.Server, remote.Target) {
 	t.Helper()
-	path, public := keyFile(t, t.TempDir(), "id_test", "")
+	path, public := keyFile(t, "id_test")
 	options.Authorized = append(options.Authorized, public)
 	server := remotetest.Start(t, options)
 	return server, targetOf(t, server, path)
@@ -159,7 +159,7 @@ func TestContextEndsACommand(t *testing.T) {
 	_, target := setup(t, remotetest.Options{})
 	conn := dial(t, target)
 	ctx, cancel := context.WithCancel(context.Background())
-	p, err := conn.Start(ctx, []string{"sh", "-c", "echo $$; exec sleep 1000"}, nil)
+	p, err := conn.Start(ctx, []string{"exec", "sh", "-c", "echo $$; exec sleep 1000"}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -275,7 +275,7 @@ func TestSFTP(t *testing.T) {
 func TestSFTPOff(t *testing.T) {
 	_, target := setup(t, remotetest.Options{NoSFTP: true})
 	_, err := dial(t, target).SFTP(deadline(t))
-	wantError(t, err, remote.SFTPOff, "web1: open SFTP", "allowSFTP")
+	wantError(t, err, remote.SFTPOff, "web1: open SFTP: the host refuses the request", "allowSFTP")
 }
 
 func TestCommandsRefused(t *testing.T) {

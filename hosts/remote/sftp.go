@@ -2,6 +2,7 @@ package remote
 
 import (
 	"context"
+	"errors"
 
 	"github.com/pkg/sftp"
 	"golang.org/x/crypto/ssh"
@@ -18,16 +19,23 @@ func (c *Conn) SFTP(ctx context.Context) (*sftp.Client, error) {
 	go ssh.DiscardRequests(requests)
 	// Not waiting for the answer saves a round trip: the greeting of SFTP
 	// follows the request and is only read if that was granted.
+	granted := make(chan error, 1)
 	go func() {
 		ok, err := channel.SendRequest("subsystem", true, ssh.Marshal(struct{ Name string }{"sftp"}))
-		if err != nil || !ok {
+		if err == nil && !ok {
+			err = errors.New("the host refuses the request")
+		}
+		granted <- err
+		if err != nil {
 			channel.Close()
 		}
 	}()
-	return c.greetSFTP(ctx, stream)
+	return c.greetSFTP(ctx, stream, granted)
 }
 
-func (c *Conn) greetSFTP(ctx context.Context, stream *Stream) (*sftp.Client, error) {
+// greetSFTP exchanges the versions; granted receives the host's answer to the
+// request, which explains a failure better than the closed stream after it.
+func (c *Conn) greetSFTP(ctx context.Context, stream *Stream, granted <-chan error) (*sftp.Client, error) {
 	type greeted struct {
 		client *sftp.Client
 		err    error
@@ -50,9 +58,16 @@ func (c *Conn) greetSFTP(ctx context.Context, stream *Stream) (*sftp.Client, err
 		if lost := c.lostError(); lost != nil {
 			return nil, lost
 		}
+		select {
+		case refusal := <-granted:
+			if refusal != nil {
+				g.err = refusal
+			}
+		default:
+		}
 		return nil, c.target.fail(SFTPOff,
 			"allow it on the host: services.openssh.allowSFTP = true; and see that the login shell prints nothing:\n    "+c.target.sshCommand()+" true",
-			"open SFTP: the host does not offer it: %s", plain(g.err))
+			"open SFTP: %s", plain(g.err))
 	case <-ctx.Done():
 		stream.Close()
 		return nil, c.canceled(ctx)

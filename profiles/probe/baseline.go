@@ -115,7 +115,7 @@ func (b *Baseline) failedBefore(u systemd.Unit) bool {
 		return false
 	}
 	before, known := b.Units[u.ID]
-	if !known || !before.Failing() || !u.Failing() {
+	if !known || !before.Failing() || !u.Failing() || u.Job != 0 {
 		return false
 	}
 	return b.untouched(u) || u.Restarts > before.Restarts

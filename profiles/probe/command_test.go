@@ -18,10 +18,7 @@ func shell(script string) Spec {
 
 func TestCommand(t *testing.T) {
 	stand := newStandIn(t)
-	stand.write("tool", "#!/bin/sh\necho from the toplevel\n")
-	if err := os.Chmod(filepath.Join(stand.dir, "tool"), 0o700); err != nil {
-		t.Fatal(err)
-	}
+	stand.program("tool", "#!/bin/sh\necho from the toplevel\n")
 	t.Setenv("HDEPLOY_PROBE_TEST", "leaked")
 	for _, c := range []struct {
 		name           string
@@ -44,6 +41,9 @@ func TestCommand(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			s := quick(KindCommand)
 			s.Command = &c.spec
+			for i, arg := range c.spec.Argv {
+				s.Command.Argv[i] = onThisMachine(t, arg)
+			}
 			runOne(t, s, stand.host(nil)).want(t, c.verdict, c.class, c.contains)
 		})
 	}
@@ -56,7 +56,7 @@ func TestCommand(t *testing.T) {
 // grandchild holds open does not keep the probe.
 func TestCommandTimeoutEndsTheGroup(t *testing.T) {
 	mark := filepath.Join(t.TempDir(), "pid")
-	s := shell("sleep 60 & echo $! > " + mark + "; wait")
+	s := shell(onThisMachine(t, "/bin/sleep 60 & echo $! > ") + mark + "; wait")
 	s.Deadline, s.Interval = 500*time.Millisecond, 500*time.Millisecond
 	began := time.Now()
 	runOne(t, s, newStandIn(t).host(nil)).want(t, Fail, "timeout", "")
@@ -69,7 +69,7 @@ func TestCommandTimeoutEndsTheGroup(t *testing.T) {
 // A program that ends and leaves a process behind does not leave it for long.
 func TestCommandLeavesNothingBehind(t *testing.T) {
 	mark := filepath.Join(t.TempDir(), "pid")
-	s := shell("sleep 60 & echo $! > " + mark)
+	s := shell(onThisMachine(t, "/bin/sleep 60 & echo $! > ") + mark)
 	runOne(t, s, newStandIn(t).host(nil)).want(t, Pass, "", "")
 	wantGone(t, mark)
 }

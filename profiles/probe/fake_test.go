@@ -3,10 +3,12 @@ package probe
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -16,7 +18,7 @@ import (
 // standIn is a directory with a systemctl and a journalctl that answer what
 // real ones of systemd 252 answered when testdata was recorded.
 type standIn struct {
-	t   *testing.T
+	t   testing.TB
 	dir string
 }
 
@@ -29,13 +31,14 @@ while [ "$1" != -- ]; do shift; done
 shift
 for name; do
 	if [ "$name" = '*' ]; then
-		for f in "$d"/units/*; do /bin/cat "$f"; done
+		for f in "$d"/units/*; do [ -e "$f" ] && /bin/cat "$f"; done
 	elif [ -e "$d/units/$name" ]; then
 		/bin/cat "$d/units/$name"
 	else
 		printf 'Id=%s\nLoadState=not-found\nActiveState=inactive\nSubState=dead\nJob=\n\n' "$name"
 	fi
 done
+exit 0
 `
 
 const fakeJournalctl = `#!/bin/sh
@@ -54,14 +57,11 @@ done
 exit 0
 `
 
-func newStandIn(t *testing.T) *standIn {
+func newStandIn(t testing.TB) *standIn {
 	t.Helper()
 	s := &standIn{t, t.TempDir()}
 	for name, script := range map[string]string{"systemctl": fakeSystemctl, "journalctl": fakeJournalctl} {
-		s.write(name, script)
-		if err := os.Chmod(filepath.Join(s.dir, name), 0o700); err != nil {
-			t.Fatal(err)
-		}
+		s.program(name, onThisMachine(t, script))
 	}
 	if err := os.Mkdir(filepath.Join(s.dir, "units"), 0o700); err != nil {
 		t.Fatal(err)
@@ -69,10 +69,40 @@ func newStandIn(t *testing.T) *standIn {
 	return s
 }
 
+// onThisMachine puts the programs of a script where this machine has them: of
+// /bin, NixOS has only sh.
+func onThisMachine(t testing.TB, script string) string {
+	t.Helper()
+	return regexp.MustCompile(`/bin/(cat|sleep|true|echo)`).ReplaceAllStringFunc(script, func(found string) string {
+		path, err := exec.LookPath(filepath.Base(found))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return path
+	})
+}
+
 func (s *standIn) write(name, content string) {
 	s.t.Helper()
 	if err := os.WriteFile(filepath.Join(s.dir, name), []byte(content), 0o600); err != nil {
 		s.t.Fatal(err)
+	}
+}
+
+// program writes a script that can be run.
+func (s *standIn) program(name, script string) {
+	s.t.Helper()
+	writeProgram(s.t, filepath.Join(s.dir, name), script)
+}
+
+// writeProgram lets no other test fork meanwhile: its child would hold the file
+// open for writing until it execs, and running the file be refused (ETXTBSY).
+func writeProgram(t testing.TB, path, script string) {
+	t.Helper()
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
+	if err := os.WriteFile(path, []byte(script), 0o700); err != nil {
+		t.Fatal(err)
 	}
 }
 
@@ -89,7 +119,7 @@ func (s *standIn) calls() string {
 	return string(content)
 }
 
-func recorded(t *testing.T, name string) string {
+func recorded(t testing.TB, name string) string {
 	t.Helper()
 	content, err := os.ReadFile(filepath.Join("testdata", name))
 	if err != nil {
@@ -111,7 +141,8 @@ func (s *standIn) unit(block string, changes ...string) {
 	s.t.Helper()
 	for _, change := range changes {
 		key, _, _ := strings.Cut(change, "=")
-		block = regexp.MustCompile(`(?m)^`+key+`=.*\n?`).ReplaceAllString(block, "") + "\n" + change
+		block = regexp.MustCompile(`(?m)^`+key+`=.*\n?`).ReplaceAllString(block, "")
+		block = strings.TrimSpace(block) + "\n" + change
 	}
 	id := regexp.MustCompile(`(?m)^Id=(.*)$`).FindStringSubmatch(block)
 	if id == nil {

@@ -136,7 +136,7 @@ func networkFault(err error) (class, seen string) {
 		return "no-route", "there is no way to the address"
 	case errors.As(err, &certificate), errors.As(err, &authority):
 		return "tls", "the certificate was not accepted"
-	case errors.As(err, &record), errors.As(err, &alert):
+	case errors.As(err, &record), errors.As(err, &alert), errors.Is(err, http.ErrSchemeMismatch):
 		return "tls", "TLS was not agreed on"
 	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
 		return "timeout", "there was no answer in time"

@@ -136,6 +136,9 @@ func (w *window) note(f finding, cutShort bool, now time.Time) (time.Duration, b
 	if !cutShort || w.last.verdict == "" || w.last.verdict == Pass {
 		w.last = f
 	}
+	if f.class == ClassFailedBefore {
+		return 0, true // it alerts, whatever follows: not worth a deadline's wait
+	}
 	return w.again(now)
 }
 

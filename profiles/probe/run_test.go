@@ -22,9 +22,7 @@ func script(t *testing.T, codes ...int) Spec {
 	}
 	text := fmt.Sprintf("#!/bin/sh\nread n < %[1]s/n\nn=$((n+1))\necho $n > %[1]s/n\ncase $n in\n%[2]s*) exit %[3]d ;;\nesac\n", dir, list.String(), codes[len(codes)-1])
 	path := filepath.Join(dir, "try")
-	if err := os.WriteFile(path, []byte(text), 0o700); err != nil {
-		t.Fatal(err)
-	}
+	writeProgram(t, path, text)
 	if err := os.WriteFile(filepath.Join(dir, "n"), []byte("0\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -62,7 +60,9 @@ func TestRunnerOwnsTime(t *testing.T) {
 		{"needs a streak", []int{0, 1, 0, 0, 0}, func(s *Spec) { s.Passes = 3 }, Pass, "", 5},
 		{"never passes", []int{3}, func(s *Spec) { s.Deadline = 300 * time.Millisecond }, Fail, "exit-code", 0},
 		{"a soak that holds", []int{0}, func(s *Spec) { s.Soak = 300 * time.Millisecond }, Pass, "", 0},
-		{"a soak that breaks after the deadline", []int{0, 0, 1, 0}, func(s *Spec) { s.Deadline, s.Interval, s.Soak = 150*time.Millisecond, 100*time.Millisecond, 5*time.Second }, Fail, "exit-code", 3},
+		{"a soak that breaks after the deadline", []int{0, 0, 1, 0}, func(s *Spec) {
+			s.Deadline, s.Interval, s.Soak = 150*time.Millisecond, 100*time.Millisecond, 5*time.Second
+		}, Fail, "exit-code", 3},
 		{"a soak that breaks before the deadline begins again", []int{0, 1, 0}, func(s *Spec) { s.Soak = 200 * time.Millisecond }, Pass, "", 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -99,7 +99,7 @@ func TestCutShortTryDoesNotReplaceEvidence(t *testing.T) {
 	s := Defaults(KindCommand)
 	s.From, s.Deadline, s.Interval, s.Timeout = FromDeployer, 400*time.Millisecond, 100*time.Millisecond, 350*time.Millisecond
 	mark := filepath.Join(t.TempDir(), "mark")
-	s.Command.Argv = []string{"/bin/sh", "-c", "[ -e " + mark + " ] && exec sleep 60; : > " + mark + "; exit 7"}
+	s.Command.Argv = []string{"/bin/sh", "-c", "[ -e " + mark + " ] && exec " + onThisMachine(t, "/bin/sleep") + " 60; : > " + mark + "; exit 7"}
 	runOne(t, s, nil).want(t, Fail, "exit-code", "ended with 7")
 }
 
@@ -108,7 +108,7 @@ func TestCancelEndsRunSoon(t *testing.T) {
 	defer cancel()
 	waiting, hanging := script(t, 0), script(t, 0)
 	waiting.Settle = time.Minute
-	hanging.Command.Argv = []string{"/bin/sleep", "60"}
+	hanging.Command.Argv = []string{onThisMachine(t, "/bin/sleep"), "60"}
 	hanging.Deadline = time.Minute
 	began := time.Now()
 	for _, r := range Run(ctx, []Spec{waiting, hanging}, nil, nil) {

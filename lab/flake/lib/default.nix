@@ -61,7 +61,7 @@ let
       services = import ./services.nix { inherit derive host faults; };
       units = import ./units.nix { inherit derive host faults services; };
       etc = import ./etc.nix {
-        inherit derive host faults services units deployerKey;
+        inherit derive host services units deployerKey;
       };
     in
     {

@@ -1,5 +1,5 @@
 # The etc directory of a toplevel; `activate` links each of its files into /etc by way of /etc/static.
-{ derive, host, faults, services, units, deployerKey }:
+{ derive, host, services, units, deployerKey }:
 let
   keys = deployerKey + builtins.concatStringsSep "" (map (key: "${key}\n") host.authorizedKeys);
   logins = [ "root" ] ++ host.admins;
@@ -31,23 +31,26 @@ let
       ${builtins.concatStringsSep "\n" (map (login: "${login} ALL=(ALL:ALL) NOPASSWD: ALL") host.admins)}
     '';
   }
-  // (if host.setHostName then { "hostname" = "${host.hostName}\n"; } else { })
-  // builtins.listToAttrs (
+  // (if host.setHostName then { "hostname" = "${host.hostName}\n"; } else { });
+  # sshd takes no keys from below a directory that a group can write to, and /nix/store is one: these are copied.
+  copied = builtins.listToAttrs (
     map (login: {
       name = "ssh/authorized_keys.d/${login}";
       value = keys;
     }) logins
   );
+  all = files // copied;
 in
 {
   # Linked one by one. systemd/system is one link.
-  paths = builtins.attrNames files ++ [ "systemd/system" ];
+  linkedPaths = builtins.attrNames files ++ [ "systemd/system" ];
+  copiedPaths = builtins.attrNames copied;
 
   directory = derive.tree "etc" (
     map (path: {
       inherit path;
-      text = files.${path};
-    }) (builtins.attrNames files)
+      text = all.${path};
+    }) (builtins.attrNames all)
     ++ [
       {
         path = "systemd/system";

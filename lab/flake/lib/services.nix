@@ -340,15 +340,8 @@ in
 
   # Users, directories, and the token that an operator would have brought.
   activation = text (
-    (
-      if opnixEnabled then
-        [
-          "group onepassword-secrets"
-          "[ -e ${tokenFile} ] || { (umask 077; echo ops_lab >${tokenFile}.lab-new) && mv ${tokenFile}.lab-new ${tokenFile}; }"
-        ]
-      else
-        [ ]
-    )
+    [ "[ -e ${tokenFile} ] || { (umask 077; echo ops_lab >${tokenFile}.lab-new) && mv ${tokenFile}.lab-new ${tokenFile}; }" ]
+    ++ (if opnixEnabled then [ "group onepassword-secrets" ] else [ ])
     ++ (
       if herculesEnabled then
         [

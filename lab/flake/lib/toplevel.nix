@@ -92,7 +92,16 @@ let
       mkdir -p "$(dirname "/etc/$1")"
       link "/etc/static/$1" "/etc/$1"
     }
-    ${lines (map (path: "place ${quote path}") etc.paths)}
+    copy() {
+      cmp -s "/etc/static/$1" "/etc/$1" && return
+      mkdir -p "$(dirname "/etc/$1")"
+      cp --remove-destination "/etc/static/$1" "/etc/$1"
+    }
+    ${lines (map (path: "place ${quote path}") etc.linkedPaths)}
+    ${lines (map (path: "copy ${quote path}") etc.copiedPaths)}
+    for file in /etc/ssh/authorized_keys.d/*; do
+      [ -e "/etc/static/''${file#/etc/}" ] || rm -f "$file"
+    done
     find /etc -xtype l -lname '/etc/static/*' -delete
 
     group() { grep -q "^$1:" /etc/group || groupadd --system "$1"; }
@@ -101,6 +110,8 @@ let
     ${lines (map (login: "admin ${quote login}") host.admins)}
     ${services.activation}
     ${if host.setHostName then "[ \"$(hostname)\" = ${quote host.hostName} ] || hostname ${quote host.hostName}" else ""}
+    # sudo looks the host's own name up.
+    grep -qwF "$(hostname)" /etc/hosts || echo "127.0.0.2 $(hostname)" >>/etc/hosts
     ${faults.activation}
     ${
       if faults.activateExit != 0 then

@@ -173,6 +173,8 @@ let
     "e2scrub_all.timer"
     "e2scrub_reap.service"
     "fstrim.timer"
+    "ldconfig.service"
+    "systemd-journal-catalog-update.service"
     "ssh.service"
     "ssh.socket"
   ];

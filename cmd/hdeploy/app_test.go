@@ -1,0 +1,266 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/urfave/cli/v2"
+)
+
+// testStreams are streams without a terminal and with an empty environment.
+func testStreams(t *testing.T) (s streams, out, errOut *bytes.Buffer) {
+	t.Helper()
+	out, errOut = &bytes.Buffer{}, &bytes.Buffer{}
+	return streams{
+		In: strings.NewReader(""), Out: out, ErrOut: errOut,
+		Env:   func(string) (string, bool) { return "", false },
+		Width: func() int { return 80 },
+		Dir:   t.TempDir(),
+	}, out, errOut
+}
+
+func TestArrange(t *testing.T) {
+	for _, c := range []struct {
+		args string
+		want string // the arranged words, or what the error says
+		bad  bool
+	}{
+		{args: "switch web1", want: "switch -- web1"},
+		{args: "switch web1 --dry-run", want: "switch --dry-run -- web1"},
+		{args: "switch --dry-run web1 web2", want: "switch --dry-run -- web1 web2"},
+		{args: "--json switch web1", want: "switch --json -- web1"},
+		{args: "-c a.toml switch web1 --output plain", want: "switch --config=a.toml --output=plain -- web1"},
+		{args: "switch -c=a.toml web1", want: "switch --config=a.toml -- web1"},
+		{args: "switch web1 -- --dry-run", want: "switch -- web1 --dry-run"},
+		{args: "-- switch web1", want: "switch -- web1"},
+		{args: "switch --dry-run=false web1", want: "switch --dry-run=false -- web1"},
+		{args: "switch web1 --help", want: "help -- switch"},
+		{args: "--version", want: "version --"},
+		{args: "--help", want: "help --"},
+		{args: "", want: "no command", bad: true},
+		{args: "--json", want: "no command", bad: true},
+		{args: "swich web1", want: "did you mean switch?", bad: true},
+		{args: "switch web1 --dry", want: "did you mean --dry-run?", bad: true},
+		{args: "switch web1 -dry-run", want: "did you mean --dry-run?", bad: true},
+		{args: "--dry-run switch web1", want: "belongs after its command", bad: true},
+		{args: "switch web1 --config --dry-run", want: "needs a value", bad: true},
+		{args: "switch web1 --config -- web2", want: "needs a value", bad: true},
+		{args: "switch web1 --config", want: "needs a value", bad: true},
+		{args: "switch web1 --config=", want: "empty value", bad: true},
+		{args: "--json switch --json web1", want: "given twice", bad: true},
+		{args: "-c a switch --config b web1", want: "given twice", bad: true},
+		{args: "switch --zzzzqqqq", want: "unknown option", bad: true},
+	} {
+		t.Run(c.args, func(t *testing.T) {
+			s, _, _ := testStreams(t)
+			got, err := arrange(newApp(s), strings.Fields(c.args))
+			if (err != nil) != c.bad {
+				t.Fatalf("got %q, %v", got, err)
+			}
+			text := strings.Join(got, " ")
+			if c.bad {
+				text = err.Error()
+			}
+			if !c.bad && text != c.want || !strings.Contains(text, c.want) {
+				t.Errorf("got %q, want %q", text, c.want)
+			}
+		})
+	}
+}
+
+// Every command must explain itself with an example that the program takes.
+func TestHelpOfEveryCommand(t *testing.T) {
+	s, _, _ := testStreams(t)
+	app := newApp(s)
+	if len(app.Commands) < 5 {
+		t.Fatalf("only %d commands", len(app.Commands))
+	}
+	for _, c := range app.Commands {
+		t.Run(c.Name, func(t *testing.T) {
+			for _, args := range [][]string{{c.Name, "--help"}, {"--help", c.Name}, {"help", c.Name}} {
+				s, out, errOut := testStreams(t)
+				if code := Main(context.Background(), args, s); code != 0 || errOut.Len() > 0 {
+					t.Fatalf("%q: code %d, standard error %q", args, code, errOut)
+				}
+				checkHelp(t, c, out.String())
+			}
+			if c.OnUsageError == nil {
+				t.Error("usage errors would go to standard output")
+			}
+		})
+	}
+}
+
+func checkHelp(t *testing.T, c *cli.Command, help string) {
+	t.Helper()
+	_, after, found := strings.Cut(help, "Example:\n\n    ")
+	if !found || strings.Count(help, "Example:") != 1 {
+		t.Fatalf("not exactly one example in:\n%s", help)
+	}
+	example, _, _ := strings.Cut(after, "\n")
+	words := strings.Fields(strings.Trim(strings.TrimPrefix(example, "source <("), ")"))
+	if len(words) < 2 || words[0] != "hdeploy" {
+		t.Fatalf("the example is no call of hdeploy: %q", example)
+	}
+	s, _, _ := testStreams(t)
+	arranged, err := arrange(newApp(s), words[1:])
+	if err != nil || arranged[0] != c.Name {
+		t.Errorf("the example %q does not call %s: %q, %v", example, c.Name, arranged, err)
+	}
+	for _, f := range c.VisibleFlags() {
+		if !strings.Contains(help, "--"+f.Names()[0]) {
+			t.Errorf("the help does not name --%s", f.Names()[0])
+		}
+	}
+	for line := range strings.Lines(help) {
+		if strings.TrimRight(line, " \n") != strings.TrimRight(line, "\n") {
+			t.Errorf("a line ends in a space: %q", line)
+		}
+	}
+}
+
+func TestSecondSignalLeavesAtOnce(t *testing.T) {
+	s, _, errOut := testStreams(t)
+	asked := make(chan struct{})
+	stuck := make(chan struct{})
+	defer close(stuck)
+	go func() {
+		_ = syscall.Kill(os.Getpid(), syscall.SIGINT)
+		<-asked
+		_ = syscall.Kill(os.Getpid(), syscall.SIGTERM)
+	}()
+	code := interruptible(context.Background(), s, func(ctx context.Context) int {
+		<-ctx.Done()
+		close(asked)
+		<-stuck
+		return 0
+	})
+	if code != 10 || !strings.Contains(errOut.String(), "interrupted again") {
+		t.Errorf("code %d, %q", code, errOut)
+	}
+}
+
+func TestFirstSignalWaits(t *testing.T) {
+	s, _, _ := testStreams(t)
+	code := interruptible(context.Background(), s, func(ctx context.Context) int {
+		_ = syscall.Kill(os.Getpid(), syscall.SIGTERM)
+		select {
+		case <-ctx.Done():
+			return 7
+		case <-time.After(10 * time.Second):
+			return 1
+		}
+	})
+	if code != 7 {
+		t.Errorf("code %d, want the one of the run", code)
+	}
+}
+
+func TestComplete(t *testing.T) {
+	s, _, _ := testStreams(t)
+	toml := "[hosts.web1]\ntags = [\"web\"]\n[hosts.web2]\ntags = [\"web\"]\n[hosts.db]\n"
+	if err := os.WriteFile(filepath.Join(s.Dir, "deploy.toml"), []byte(toml), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(s.Dir, "other.toml"), []byte("[hosts.elsewhere]\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct{ line, want string }{
+		{"", "switch hosts version completion help"},
+		{"sw", "switch"},
+		{"switch ", "web1 web2 db @web"},
+		{"switch w", "web1 web2"},
+		{"switch web1 ", "web2 db @web"},
+		{"switch -c other.toml ", "elsewhere"},
+		{"-c other.toml switch ", "elsewhere"},
+		{"switch --config=other.toml ", "elsewhere"},
+		{"switch --config=missing.toml ", ""},
+		{"switch --dry", "--dry-run"},
+		{"switch --output ", "auto terminal plain json quiet"},
+		{"switch --output=p", "--output=plain"},
+		{"--log-level w", "warn"},
+		{"switch --config ", ":files"},
+		{"switch --flake=./x", ":files"},
+		{"switch -- --", ""},
+		{"help sw", "switch"},
+		{"completion ", "bash zsh fish"},
+		{"nonsense", ""},
+	} {
+		t.Run(c.line, func(t *testing.T) {
+			var got []string
+			for _, found := range complete(s, strings.Split(c.line, " ")) {
+				got = append(got, found.word)
+			}
+			if strings.Join(got, " ") != c.want {
+				t.Errorf("got %q, want %q", got, c.want)
+			}
+		})
+	}
+}
+
+func TestReadFlake(t *testing.T) {
+	s, _, _ := testStreams(t)
+	for in, want := range map[string]string{
+		".": s.Dir, "./sub": s.Dir + "/sub", "path:./sub?ref=x": "path:" + s.Dir + "/sub?ref=x",
+		"github:owner/repo": "github:owner/repo", "/abs": "/abs", ".#web1": "",
+	} {
+		app := newApp(s)
+		sw := app.Commands[slices.IndexFunc(app.Commands, func(c *cli.Command) bool { return c.Name == "switch" })]
+		var got string
+		var err error
+		sw.Action = func(c *cli.Context) error { got, err = readFlake(c, s); return nil }
+		if runErr := app.Run([]string{"hdeploy", "switch", "--flake=" + in}); runErr != nil {
+			t.Fatal(runErr)
+		}
+		if got != want || (err != nil) != (want == "") {
+			t.Errorf("--flake %s: got %q, %v; want %q", in, got, err, want)
+		}
+	}
+}
+
+// Whatever an argument contains, it cannot reach the terminal as it is.
+func TestHostileArguments(t *testing.T) {
+	const evil = "\x1b]0;owned\x07\u009b2J\u202e"
+	for _, args := range [][]string{
+		{evil}, {"--" + evil}, {"switch", evil}, {"switch", "--config", evil, "web1"}, {"switch", "--config=" + evil + "\x00", "web1"},
+		{"switch", "--output", evil, "web1"}, {"switch", "--log-level", evil, "web1"}, {"switch", "--confirm-timeout", evil, "web1"},
+		{"switch", "--flake", "." + "#" + evil, "web1"}, {"completion", evil}, {"help", evil}, {"version", evil},
+		{"switch", "--dry-run=" + evil, "web1"}, {"hosts", evil, "--json"}, {"switch", "--log-file", "/" + evil + "/x", "web1"},
+	} {
+		s, out, errOut := testStreams(t)
+		if code := Main(context.Background(), args, s); code != 2 {
+			t.Errorf("%q: code %d, want 2", args, code)
+		}
+		for _, text := range []string{out.String(), errOut.String()} {
+			if strings.ContainsAny(text, "\x1b\x07\u009b\u202e") {
+				t.Errorf("%q reaches the terminal: %q", args, text)
+			}
+		}
+		if errOut.Len() == 0 {
+			t.Errorf("%q: no error was printed", args)
+		}
+	}
+}
+
+// failingWriter is a reader of standard output that left.
+type failingWriter struct{}
+
+func (failingWriter) Write([]byte) (int, error) { return 0, io.ErrClosedPipe }
+
+func TestLostAnswer(t *testing.T) {
+	for _, args := range [][]string{{"version"}, {"version", "--json"}, {"completion", "bash"}} {
+		s, _, errOut := testStreams(t)
+		s.Out = failingWriter{}
+		if code := Main(context.Background(), args, s); code != 1 || !strings.Contains(errOut.String(), "standard output") {
+			t.Errorf("%q: code %d, %q", args, code, errOut)
+		}
+	}
+}

@@ -1,0 +1,200 @@
+package probe
+
+import (
+	"encoding/json"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+)
+
+// complete is the default spec of a kind with what a person must give.
+func complete(kind Kind) Spec {
+	s := Defaults(kind)
+	switch kind {
+	case KindUnit:
+		s.Unit.Unit = "nginx.service"
+	case KindHTTP:
+		s.HTTP.URL = "https://example.org/health"
+	case KindTCP:
+		s.TCP.Address = "127.0.0.1:80"
+	case KindCommand:
+		s.Command.Argv = []string{"true"}
+	}
+	return s
+}
+
+func TestDefaultsAreValid(t *testing.T) {
+	for _, kind := range Kinds {
+		s := complete(kind)
+		if err := s.Validate(); err != nil {
+			t.Errorf("%s: %v", kind, err)
+		}
+		s.Strict()
+		if err := s.Validate(); err != nil {
+			t.Errorf("strict %s: %v", kind, err)
+		}
+		text, err := json.Marshal(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var back Spec
+		if err := json.Unmarshal(text, &back); err != nil || !reflect.DeepEqual(s, back) {
+			t.Errorf("%s: JSON %s, %v", kind, text, err)
+		}
+		if s.OnFail != Rollback || s.From != FromHost {
+			t.Errorf("%s: %+v", kind, s)
+		}
+	}
+}
+
+func TestStrictAndAtRest(t *testing.T) {
+	s := Defaults(KindHercules)
+	s.Strict()
+	if s.Hercules.Quiet != 45*time.Second || s.Soak <= 120*time.Second {
+		t.Errorf("got %+v", s)
+	}
+	rest := s.AtRest()
+	if rest.Settle != 0 || rest.Soak != 0 || s.Soak == 0 {
+		t.Errorf("got %+v of %+v", rest, s)
+	}
+	u := Defaults(KindUnit)
+	u.Strict()
+	if !reflect.DeepEqual(u, Defaults(KindUnit)) {
+		t.Errorf("strict changed another kind: %+v", u)
+	}
+}
+
+func TestValidate(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		kind   Kind
+		change func(*Spec)
+		want   string
+	}{
+		{"no name", KindUnit, func(s *Spec) { s.Name = "" }, "name"},
+		{"control character", KindUnit, func(s *Spec) { s.Name = "a\x1bb" }, "name"},
+		{"kind", KindUnit, func(s *Spec) { s.Kind = "units" }, "unknown kind"},
+		{"from", KindHTTP, func(s *Spec) { s.From = "moon" }, "from must be"},
+		{"unit from the deployer", KindUnit, func(s *Spec) { s.From = FromDeployer }, "only run on the host"},
+		{"preset from the deployer", KindHercules, func(s *Spec) { s.From = FromDeployer }, "only run on the host"},
+		{"on_fail", KindUnit, func(s *Spec) { s.OnFail = "ignore" }, "on_fail"},
+		{"on_unknown", KindUnit, func(s *Spec) { s.OnUnknown = "" }, "on_unknown"},
+		{"no deadline", KindUnit, func(s *Spec) { s.Deadline = 0 }, "deadline"},
+		{"long deadline", KindUnit, func(s *Spec) { s.Deadline = 2 * time.Hour }, "deadline"},
+		{"no interval", KindUnit, func(s *Spec) { s.Interval = 0 }, "interval"},
+		{"negative settle", KindUnit, func(s *Spec) { s.Settle = -1 }, "settle"},
+		{"negative soak", KindUnit, func(s *Spec) { s.Soak = -1 }, "soak"},
+		{"negative timeout", KindUnit, func(s *Spec) { s.Timeout = -1 }, "timeout"},
+		{"no passes", KindUnit, func(s *Spec) { s.Passes = 0 }, "passes"},
+		{"passes that do not fit", KindUnit, func(s *Spec) { s.Passes, s.Interval, s.Deadline = 5, time.Second, 3*time.Second }, "do not fit"},
+		{"no parameters", KindUnit, func(s *Spec) { s.Unit = nil }, "no parameters"},
+		{"other parameters", KindUnit, func(s *Spec) { s.TCP = &TCPSpec{} }, "parameters of kind tcp"},
+		{"no suffix", KindUnit, func(s *Spec) { s.Unit.Unit = "nginx" }, "not the name of a unit"},
+		{"pattern", KindUnit, func(s *Spec) { s.Unit.Unit = "*.service" }, "not the name of a unit"},
+		{"option", KindUnit, func(s *Spec) { s.Unit.Unit = "--force.service" }, "not the name of a unit"},
+		{"state", KindUnit, func(s *Spec) { s.Unit.Active = "running" }, "state of systemd"},
+		{"no host", KindHTTP, func(s *Spec) { s.HTTP.URL = "/health" }, "absolute"},
+		{"file URL", KindHTTP, func(s *Spec) { s.HTTP.URL = "file:///etc/passwd" }, "absolute"},
+		{"password", KindHTTP, func(s *Spec) { s.HTTP.URL = "http://a:b@example.org" }, "password"},
+		{"status", KindHTTP, func(s *Spec) { s.HTTP.Status = 20 }, "status"},
+		{"body", KindHTTP, func(s *Spec) { s.HTTP.Body = "(" }, "regular expression"},
+		{"no port", KindTCP, func(s *Spec) { s.TCP.Address = "example.org" }, "host:port"},
+		{"port", KindTCP, func(s *Spec) { s.TCP.Address = "example.org:0" }, "port"},
+		{"empty argv", KindCommand, func(s *Spec) { s.Command.Argv = nil }, "argv"},
+		{"NUL", KindCommand, func(s *Spec) { s.Command.Argv = []string{"a\x00b"} }, "NUL"},
+		{"exit code", KindCommand, func(s *Spec) { s.Command.ExitCode = 256 }, "exit_code"},
+		{"token path", KindOnePassword, func(s *Spec) { s.OnePassword.TokenFile = "token" }, "absolute path"},
+		{"no secret path", KindOnePassword, func(s *Spec) { s.OnePassword.Secrets = []Secret{{Name: "a"}} }, "path is missing"},
+		{"mode", KindOnePassword, func(s *Spec) { s.OnePassword.Secrets = []Secret{{Path: "/a", Mode: "rw"}} }, "octal"},
+		{"service", KindOnePassword, func(s *Spec) { s.OnePassword.Secrets = []Secret{{Path: "/a", Services: []string{"-x"}}} }, "not the name of a unit"},
+		{"quiet", KindHercules, func(s *Spec) { s.Hercules.Quiet = -1 }, "quiet"},
+		{"base", KindHercules, func(s *Spec) { s.Hercules.BaseDirectory = "x" }, "absolute path"},
+		{"endpoint", KindHercules, func(s *Spec) { s.Hercules.Endpoints = []string{"example.org"} }, "host:port"},
+	} {
+		s := complete(c.kind)
+		c.change(&s)
+		if err := s.Validate(); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: got %v, want %q", c.name, err, c.want)
+		}
+	}
+	s := complete(KindUnit)
+	s.OnFail, s.Passes = "", 0
+	if err := s.Validate(); err == nil || !strings.Contains(err.Error(), "on_fail") || !strings.Contains(err.Error(), "passes") {
+		t.Errorf("not everything at once: %v", err)
+	}
+}
+
+const evaluated = `{
+	"onepassword-secrets": {"enable": true, "tokenFile": "/etc/token", "secrets": {
+		"zeta": {"path": "/s/zeta", "owner": "root", "group": "root", "mode": "0600", "services": []},
+		"alpha": {"path": "/s/alpha", "owner": "hercules-ci-agent", "group": "users", "mode": "0400", "services": ["hercules-ci-agent"]}}},
+	"hercules-ci-agent": {"enable": true, "settings": {"baseDirectory": "/var/lib/hca", "clusterJoinTokenPath": "/s/alpha", "binaryCachesPath": "/s/caches"}},
+	"units": ["opnix-secrets", "hercules-ci-agent"]}`
+
+func TestExpect(t *testing.T) {
+	s := Defaults(KindOnePassword)
+	if err := s.Expect(json.RawMessage(evaluated)); err != nil {
+		t.Fatal(err)
+	}
+	want := OnePasswordSpec{Units: []string{"opnix-secrets.service"}, TokenFile: "/etc/token", Secrets: []Secret{
+		{Name: "alpha", Path: "/s/alpha", Owner: "hercules-ci-agent", Group: "users", Mode: "0400", Services: []string{"hercules-ci-agent"}},
+		{Name: "zeta", Path: "/s/zeta", Owner: "root", Group: "root", Mode: "0600", Services: []string{}},
+	}}
+	if !reflect.DeepEqual(*s.OnePassword, want) {
+		t.Errorf("got %+v", *s.OnePassword)
+	}
+	h := Defaults(KindHercules)
+	h.Hercules.CachesPath = "/given"
+	if err := h.Expect(json.RawMessage(evaluated)); err != nil {
+		t.Fatal(err)
+	}
+	if h.Hercules.BaseDirectory != "/var/lib/hca" || h.Hercules.TokenPath != "/s/alpha" || h.Hercules.CachesPath != "/given" || h.Hercules.NotConfigured {
+		t.Errorf("got %+v", *h.Hercules)
+	}
+	given := Defaults(KindOnePassword)
+	given.OnePassword = &OnePasswordSpec{Units: []string{"mine.service"}, Secrets: []Secret{{Path: "/mine"}}}
+	if err := given.Expect(json.RawMessage(evaluated)); err != nil {
+		t.Fatal(err)
+	}
+	if given.OnePassword.Units[0] != "mine.service" || len(given.OnePassword.Secrets) != 1 || given.OnePassword.TokenFile != "/etc/token" {
+		t.Errorf("what was given was replaced: %+v", *given.OnePassword)
+	}
+}
+
+func TestExpectOfLessThanEverything(t *testing.T) {
+	for _, text := range []string{``, `null`, `{}`, `{"onepassword-secrets":null,"hercules-ci-agent":null,"units":null}`,
+		`{"onepassword-secrets":{"enable":false,"tokenFile":"/x"},"hercules-ci-agent":{"enable":null}}`} {
+		s, h := Defaults(KindOnePassword), Defaults(KindHercules)
+		if err := s.Expect(json.RawMessage(text)); err != nil || !s.OnePassword.NotConfigured || s.OnePassword.TokenFile != "" {
+			t.Errorf("%s: %v, %+v", text, err, *s.OnePassword)
+		}
+		if err := h.Expect(json.RawMessage(text)); err != nil || !h.Hercules.NotConfigured {
+			t.Errorf("%s: %v, %+v", text, err, *h.Hercules)
+		}
+	}
+	s := Defaults(KindOnePassword)
+	if err := s.Expect(json.RawMessage(`{"onepassword-secrets":{"enable":true,"secrets":{"a":{"path":null}}}}`)); err == nil {
+		t.Error("a secret without a path was taken")
+	}
+	if err := s.Expect(json.RawMessage(`[]`)); err == nil {
+		t.Error("a list was taken")
+	}
+	u := complete(KindUnit)
+	if err := u.Expect(json.RawMessage(evaluated)); err != nil || !reflect.DeepEqual(u, complete(KindUnit)) {
+		t.Errorf("another kind was changed: %v, %+v", err, u)
+	}
+}
+
+func FuzzExpect(f *testing.F) {
+	f.Add([]byte(evaluated))
+	f.Add([]byte(`{"units":["a"],"onepassword-secrets":{"enable":true,"secrets":{"":{}}}}`))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		for _, kind := range []Kind{KindOnePassword, KindHercules} {
+			s := Defaults(kind)
+			if err := s.Expect(text); err == nil && s.Validate() != nil {
+				t.Errorf("%s: accepted what is not valid", text)
+			}
+		}
+	})
+}
