@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/hbohlen/hdeploy/deploy/event"
@@ -15,8 +16,8 @@ const logLines = 12
 // conclude turns how the transaction ended into the host's outcome. followErr is
 // why that could not be read, if it could not.
 func (h *hostRun) conclude(ctx context.Context, followErr error) error {
-	h.endLive(followErr)
 	if followErr != nil {
+		h.endLive("", followErr)
 		return followErr
 	}
 	switch h.status.State {
@@ -56,21 +57,20 @@ func (h *hostRun) committed() error {
 // rolledBack says so only when the previous system was seen over a connection
 // that was made after the rollback.
 func (h *hostRun) rolledBack(ctx context.Context) error {
-	done := h.phase(event.Rollback)
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	h.refusals = -1 << 20 // the old system lets us in again, however often the new one refused
 	reason := h.reasons()
 	if err := h.redial(ctx, 0, time.Time{}); err != nil {
-		done("", err)
+		h.endLive("", err)
 		return h.lookNow(RollbackFailed, "rollback", fmt.Errorf("%s; the host says that it went back, but could not be reached to see it: %v", reason, err))
 	}
 	if h.seen.Running != h.facts.Running {
 		err := fmt.Errorf("it runs %s", h.seen.Running)
-		done("", err)
+		h.endLive("", err)
 		return h.lookNow(RollbackFailed, "rollback", fmt.Errorf("%s; the host says that it went back, but %v", reason, err))
 	}
-	done("seen to run "+h.seen.Running, nil)
+	h.endLive("seen to run what ran before, over a new connection", nil)
 	f := &Failure{Host: h.Name, Step: h.failedStep(), Cause: errors.New(reason), Word: RolledBack, Code: CodeRolledBack,
 		Next: h.ssh("journalctl -b -u 'hdeploy-" + h.id + "-*'")}
 	if h.interrupted.Load() {
@@ -83,7 +83,7 @@ func (h *hostRun) rolledBack(ctx context.Context) error {
 // reasons is why the host went back, by its own record and as seen from here.
 func (h *hostRun) reasons() string {
 	reason := h.status.Reason
-	if h.verifyError != nil && reason != h.verifyError.Error() {
+	if h.verifyError != nil && !strings.Contains(reason, h.verifyError.Error()) {
 		reason += "; " + h.verifyError.Error()
 	}
 	return reason
@@ -92,7 +92,7 @@ func (h *hostRun) reasons() string {
 // failedStep is the step at which the new system was found wanting.
 func (h *hostRun) failedStep() string {
 	switch {
-	case len(h.status.Results) > 0 || h.verifyError != nil:
+	case h.verifying || h.verifyError != nil:
 		return "verify"
 	case h.lived == event.Commit:
 		return "commit"

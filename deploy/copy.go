@@ -34,14 +34,16 @@ func (h *hostRun) copy(ctx context.Context) (err error) {
 		return asFailure(h.Name, "copy", err)
 	}
 	defer r.Close()
+	missing := h.missing
 	for range copyAttempts {
-		err := h.run.nix.Copy(ctx, r.StoreURI(), []string{h.system.OutPath}, h.sizes, h.run.progress(h.Name, event.Copy))
-		sent = r.Sent()
-		if err != nil {
-			return h.copyFailure(err, r.Err())
+		if len(missing) > 0 {
+			err := h.run.nix.Copy(ctx, r.StoreURI(), []string{h.system.OutPath}, h.sizes, h.run.progress(h.Name, event.Copy))
+			sent = r.Sent()
+			if err != nil {
+				return h.copyFailure(err, r.Err())
+			}
 		}
-		missing, err := h.agent.Root(ctx, h.id, h.system.OutPath)
-		if err != nil {
+		if missing, err = h.agent.Root(ctx, h.id, h.system.OutPath); err != nil {
 			return h.copyFailure(err, nil)
 		}
 		if len(missing) == 0 {

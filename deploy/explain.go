@@ -39,7 +39,7 @@ func (h *hostRun) connectionFailure(step string, err error) *Failure {
 }
 
 func (h *hostRun) explainLink(f *Failure, link *remote.Error) {
-	f.Next = link.Hint
+	f.Cause, f.Next = link.Cause, link.Hint // the host stands in the failure already
 	switch link.Kind {
 	case remote.Unreachable, remote.Lost:
 		f.Word, f.Code = Unreachable, CodeUnreachable

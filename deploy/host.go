@@ -42,10 +42,14 @@ type hostRun struct {
 	interrupted  atomic.Bool
 	refusals     int
 
-	// trialDone and liveDone end the phase that is shown as running, lived is
-	// the last one that ran on the host.
-	trialDone, liveDone func(string, error)
-	lived               event.Phase
+	// liveDone ends the phase that the host is in now, which is lived; logSeen
+	// counts the lines of the host's log that were told.
+	liveDone func(string, error)
+	lived    event.Phase
+	logSeen  int
+	noted    int
+	// verifying says that the new system came as far as its verification.
+	verifying bool
 
 	outcome *event.Outcome
 	failure *Failure

@@ -59,9 +59,7 @@ func spec(p hosts.Probe) []probe.Spec {
 	override(&s.Interval, p.Interval)
 	override(&s.Settle, p.Settle)
 	override(&s.Soak, p.Soak)
-	if p.Passes > 0 {
-		s.Passes = p.Passes
-	}
+	override(&s.Passes, p.Passes)
 	switch p.Kind {
 	case hosts.KindHTTP:
 		s.HTTP = &probe.HTTPSpec{URL: p.URL, Status: p.Status, Body: regexp.QuoteMeta(p.Body)}
@@ -80,6 +78,7 @@ func spec(p hosts.Probe) []probe.Spec {
 		if len(p.Units) > 0 {
 			s.Hercules.Unit = p.Units[0]
 		}
+		override(&s.Hercules.Quiet, p.Quiet)
 	}
 	if p.Strict {
 		s.Strict()
@@ -87,9 +86,10 @@ func spec(p hosts.Probe) []probe.Spec {
 	return []probe.Spec{s}
 }
 
-func override(own *time.Duration, wanted time.Duration) {
-	if wanted > 0 {
-		*own = wanted
+// override replaces a default of the probe's kind by what deploy.toml says.
+func override[T any](own, wanted *T) {
+	if wanted != nil {
+		*own = *wanted
 	}
 }
 

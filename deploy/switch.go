@@ -84,7 +84,6 @@ func (r *run) phase(host string, p event.Phase) func(detail string, err error) {
 			step.Status, step.Detail = event.Failed, rootCause(err)
 		}
 		r.emit(event.Event{Type: "phase", Host: host, Phase: p, Step: step})
-		r.Log.Info().Str("host", host).Str("phase", string(p)).Str("status", string(step.Status)).Float64("seconds", step.Seconds).Msg(step.Detail)
 	}
 }
 
@@ -117,14 +116,15 @@ func (r *run) evaluateAndLook(ctx context.Context, hostRuns []*hostRun) error {
 	var evalErr error
 	var group sync.WaitGroup
 	group.Go(func() { evaluated, evalErr = r.evaluate(ctx) })
+	// No host is contacted before it is known that this Nix can be used.
+	if err := r.checkNix(ctx); err != nil {
+		group.Wait()
+		return err
+	}
 	for _, h := range hostRuns {
 		group.Go(func() { h.fail(h.preflight(ctx)) })
 	}
 	group.Wait()
-	var old *nix.TooOldError
-	if errors.As(evalErr, &old) {
-		return evalErr
-	}
 	for _, h := range hostRuns {
 		if evalErr != nil {
 			h.failure = nil // the flake is what must be mended first
@@ -134,6 +134,14 @@ func (r *run) evaluateAndLook(ctx context.Context, hostRuns []*hostRun) error {
 		h.system = evaluated[h.Name]
 	}
 	return nil
+}
+
+func (r *run) checkNix(ctx context.Context) error {
+	version, err := r.nix.Version(ctx)
+	if err == nil && !version.Usable() {
+		err = &nix.TooOldError{Have: version}
+	}
+	return err
 }
 
 func (r *run) evaluate(ctx context.Context) (map[string]nix.Evaluated, error) {
@@ -206,7 +214,6 @@ func (r *run) report(ctx context.Context, hostRuns []*hostRun) Report {
 	for _, h := range hostRuns {
 		o := h.finish(ctx)
 		r.emit(event.Event{Type: "outcome", Host: h.Name, Outcome: &o})
-		r.Log.Info().Str("host", h.Name).Str("outcome", o.Outcome).Int("code", o.Code).Str("transaction", o.Transaction).Msg("outcome")
 		report.Outcomes = append(report.Outcomes, HostOutcome{Host: h.Name, Outcome: o})
 	}
 	return report

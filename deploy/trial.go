@@ -59,20 +59,19 @@ func (h *hostRun) limits(specs []probe.Spec) transaction.Limits {
 }
 
 func (h *hostRun) begin(ctx context.Context, onHost []probe.Spec) error {
-	done := h.phase(event.Trial)
 	all, err := h.specs()
 	if err != nil {
 		return err
 	}
+	h.beginLive(event.Trial)
 	h.status, err = h.agent.Begin(ctx, protocol.StartRequest{
 		ID: h.id, Deployer: h.run.Deployer, Profile: profiles.System, New: h.system.OutPath,
 		Running: h.facts.Running, Limits: h.limits(all), Probes: onHost,
 	})
 	if err != nil {
-		done("", err)
+		h.endLive("", err)
 		return h.startFailure(err)
 	}
-	h.trialDone = done
 	h.run.emit(event.Event{Type: "deadline", Host: h.Name, Phase: event.Trial, Deadline: &event.Deadline{
 		ID: h.id, Confirm: h.status.ConfirmIn.Seconds(), DeadMan: h.status.DeadManIn.Seconds(),
 	}})
@@ -100,18 +99,12 @@ func (h *hostRun) seeThrough(ctx context.Context, onDeployer []probe.Spec) error
 	if err := h.follow(ctx, protocol.WatchRequest{ID: h.id, Judged: true}); err != nil {
 		return err
 	}
-	h.endTrial()
-	if h.status.State != transaction.Waiting {
-		return h.followToEnd(ctx)
-	}
-	done := h.phase(event.Verify)
 	h.judged(h.status.Results)
-	why := h.verify(ctx, onDeployer)
-	done(h.verified(), why)
-	if why != nil {
-		h.verifyError = why
+	if h.status.State == transaction.Waiting {
+		h.verifyError = h.verify(ctx, onDeployer)
+		h.endLive(h.verified(), h.verifyError)
 	}
-	return h.followToEnd(ctx)
+	return h.follow(ctx, protocol.WatchRequest{ID: h.id})
 }
 
 func (h *hostRun) verified() string {
@@ -121,26 +114,11 @@ func (h *hostRun) verified() string {
 	return "reached over a new connection, " + plural(len(h.results), "probe") + " judged"
 }
 
-// endTrial tells what came of the activation.
-func (h *hostRun) endTrial() {
-	if h.trialDone == nil {
-		return
-	}
-	var err error
-	if s := h.status; s.State != transaction.Waiting && s.State != transaction.Committing && s.State != transaction.Committed {
-		err = errors.New(s.Reason)
-	}
-	h.trialDone("active, not yet confirmed", err)
-	h.trialDone = nil
-	for _, n := range h.status.Notes {
-		h.note("warning", "%s", n)
-	}
-}
-
 // follow watches the transaction over the connection at hand, and over new ones
 // when that dies, until what was asked for has come about.
 func (h *hostRun) follow(ctx context.Context, w protocol.WatchRequest) error {
 	for {
+		w.SkipLines = h.logSeen
 		s, err := h.agent.Watch(ctx, w, h.watched)
 		if err == nil {
 			h.status = s
@@ -161,62 +139,61 @@ func (h *hostRun) lost(err error) error {
 		Cause: fmt.Errorf("the host could not be asked how it ended: %v", err)}
 }
 
-func (h *hostRun) followToEnd(ctx context.Context) error {
-	return h.follow(ctx, protocol.WatchRequest{ID: h.id})
-}
-
 func (h *hostRun) watched(e protocol.WatchEvent) {
 	if e.Line != "" {
-		h.run.emit(event.Event{Type: "line", Host: h.Name, Phase: h.livePhase(), Line: &event.Line{Source: "activation", Text: e.Line}})
+		h.logSeen++
+		h.run.emit(event.Event{Type: "line", Host: h.Name, Phase: h.lived, Line: &event.Line{Source: "activation", Text: e.Line}})
 	}
-	if e.Status == nil {
-		return
+	if e.Status != nil {
+		h.status = e.Status
+		h.enter(e.Status.State)
 	}
-	h.status = e.Status
-	h.enter(e.Status.State)
 }
 
-// livePhase is the phase that a line of output belongs to.
-func (h *hostRun) livePhase() event.Phase {
-	switch h.status.State {
-	case transaction.Committing:
-		return event.Commit
-	case transaction.RollingBack:
-		return event.Rollback
-	}
-	return event.Trial
-}
-
-// enter emits the phases that begin and end on the host.
+// enter tells the phases that begin and end on the host.
 func (h *hostRun) enter(s transaction.State) {
 	switch s {
+	case transaction.Waiting:
+		if h.lived == event.Trial {
+			h.endLive("active, not yet confirmed", nil)
+			h.verifying = true
+		}
+		h.beginLive(event.Verify)
+		h.noteAll()
 	case transaction.Committing:
+		h.endLive(h.verified(), nil)
 		h.beginLive(event.Commit)
-	case transaction.RollingBack:
-		h.endTrial()
-		h.endLive(errors.New(h.status.Reason))
-		h.note("warning", "going back: %s", h.status.Reason)
-		h.beginLive(event.Rollback)
 	case transaction.Committed:
 		h.beginLive(event.Commit)
-		h.endLive(nil)
-	case transaction.RolledBack:
+		h.endLive("", nil)
+	case transaction.RollingBack, transaction.RolledBack:
+		if h.lived != event.Rollback {
+			h.endLive("", errors.New(h.status.Reason))
+			h.note("warning", "going back: %s", h.status.Reason)
+		}
 		h.beginLive(event.Rollback)
-		h.endLive(nil)
 	case transaction.RollbackFailed, transaction.Superseded:
-		h.endLive(errors.New(h.status.Reason))
+		h.endLive("", errors.New(h.status.Reason))
 	}
 }
 
+func (h *hostRun) noteAll() {
+	for _, n := range h.status.Notes[min(h.noted, len(h.status.Notes)):] {
+		h.note("warning", "%s", n)
+	}
+	h.noted = len(h.status.Notes)
+}
+
+// beginLive starts a phase that runs on the host; each is begun once.
 func (h *hostRun) beginLive(p event.Phase) {
-	if h.liveDone == nil && h.lived != p {
+	if h.lived != p {
 		h.liveDone, h.lived = h.phase(p), p
 	}
 }
 
-func (h *hostRun) endLive(err error) {
+func (h *hostRun) endLive(detail string, err error) {
 	if h.liveDone != nil {
-		h.liveDone("", err)
+		h.liveDone(detail, err)
 		h.liveDone = nil
 	}
 }
@@ -234,7 +211,10 @@ func (h *hostRun) redial(ctx context.Context, pause time.Duration, until time.Ti
 	for ; ; pause = min(max(redialFirst, pause*3/2), redialLast) {
 		select {
 		case <-ctx.Done():
-			return errors.Join(last, ctx.Err())
+			if last == nil {
+				last = ctx.Err()
+			}
+			return last
 		case <-time.After(pause):
 		}
 		conn, a, facts, err := h.connect(ctx)
@@ -243,7 +223,7 @@ func (h *hostRun) redial(ctx context.Context, pause time.Duration, until time.Ti
 			return nil
 		}
 		if last == nil {
-			h.note("info", "not reached over a new connection yet: %v", err)
+			h.note("info", "not reached over a new connection yet: %s", withoutHost(err))
 		}
 		if ctx.Err() == nil || last == nil {
 			last = err
@@ -255,6 +235,16 @@ func (h *hostRun) redial(ctx context.Context, pause time.Duration, until time.Ti
 			return last
 		}
 	}
+}
+
+// withoutHost is a connection's error without the host's name, which stands
+// beside it already.
+func withoutHost(err error) string {
+	var r *remote.Error
+	if errors.As(err, &r) {
+		return r.Cause.Error()
+	}
+	return err.Error()
 }
 
 // refusalsToGoBack is how often in a row a host may refuse the login before that
@@ -285,7 +275,7 @@ func (h *hostRun) verify(ctx context.Context, onDeployer []probe.Spec) error {
 	until := time.Now().Add(h.status.ConfirmIn)
 	h.refusals = 0
 	if err := h.redial(ctx, 0, until); err != nil {
-		why := fmt.Errorf("the host could not be reached over a new connection: %v", err)
+		why := fmt.Errorf("the host could not be reached over a new connection: %s", withoutHost(err))
 		h.abortOver(ctx, old, why.Error(), nil)
 		return why
 	}

@@ -148,7 +148,7 @@ func checkHost(t *testing.T, host Host) {
 		t.Errorf("incomplete host %+v", host)
 	}
 	for _, probe := range host.Probes {
-		if probe.Kind == "" || probe.Deadline <= 0 || probe.Passes < 1 || probe.From == "" || probe.OnFail == "" {
+		if probe.Kind == "" || probe.Deadline != nil && *probe.Deadline <= 0 || probe.Passes != nil && *probe.Passes < 1 || probe.From == "" || probe.OnFail == "" {
 			t.Errorf("incomplete probe %+v", probe)
 		}
 	}

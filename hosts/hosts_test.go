@@ -64,11 +64,11 @@ from = "deployer"
 	if host.Name != "hetzner-vps" || host.Address != "hetzner-vps.example.org" || host.HostKeys[0] != "ssh-ed25519 AAAA..." {
 		t.Errorf("got %+v", host)
 	}
-	if len(host.Probes) != 2 || host.Probes[0].Units[0] != "opnix-secrets.service" || host.Probes[1].Settle != 45*time.Second {
+	if len(host.Probes) != 2 || host.Probes[0].Units[0] != "opnix-secrets.service" || host.Probes[1].Timing != (Timing{}) {
 		t.Errorf("got %+v", host.Probes)
 	}
 	site := inv.Probes["site"]
-	if site.Kind != KindHTTP || site.Status != 200 || site.From != FromDeployer || site.OnFail != OnFailRollback || site.Passes != 1 {
+	if site.Kind != KindHTTP || site.Status != 200 || site.From != FromDeployer || site.OnFail != OnFailRollback || site.Passes != nil {
 		t.Errorf("got %+v", site)
 	}
 }
@@ -133,7 +133,9 @@ on_fail = "alert"
 	}
 	want := Probe{
 		Name: "web", Kind: KindTCP, From: FromHost, OnFail: OnFailAlert, Address: "[::1]:443",
-		Deadline: 2 * time.Minute, Interval: 500 * time.Millisecond, Settle: time.Second, Soak: 10 * time.Second, Passes: 3,
+		Timing: Timing{
+			Deadline: new(2 * time.Minute), Interval: new(500 * time.Millisecond), Settle: new(time.Second), Soak: new(10 * time.Second), Passes: new(3),
+		},
 	}
 	if !reflect.DeepEqual(host.Probes, []Probe{want}) {
 		t.Errorf("probes: %+v", host.Probes)
@@ -158,6 +160,7 @@ strict = true
 kind = "hercules-ci-agent"
 unit = "hercules-ci-agent-two.service"
 soak = "10s"
+quiet = "3s"
 
 [probes.shop]
 kind = "http"
@@ -185,10 +188,10 @@ kind = "onepassword-secrets"
 		!reflect.DeepEqual(opnix.Secrets, []Secret{{"/run/secrets/token", "caddy", "root", "0440"}}) {
 		t.Errorf("got %+v", opnix)
 	}
-	if soak := inv.Probes["hercules-ci-agent"].Soak; soak != 130*time.Second {
-		t.Errorf("strict soak is %s", soak)
+	if agent := inv.Probes["hercules-ci-agent"]; !agent.Strict || agent.Timing != (Timing{}) {
+		t.Errorf("got %+v", agent)
 	}
-	if second := inv.Probes["second-agent"]; second.Soak != 10*time.Second || second.Units[0] != "hercules-ci-agent-two.service" {
+	if second := inv.Probes["second-agent"]; second.Soak == nil || *second.Soak != 10*time.Second || second.Quiet == nil || *second.Quiet != 3*time.Second || second.Units[0] != "hercules-ci-agent-two.service" {
 		t.Errorf("got %+v", second)
 	}
 	if shop := inv.Probes["shop"]; shop.Status != 204 || shop.Body != "ok" {

@@ -2,8 +2,8 @@ package hosts
 
 import "time"
 
-// Probe is a check that judges a host after its activation, with every
-// default filled in. Fields that its kind does not use are zero.
+// Probe is a check that judges a host after its activation. Fields that its kind
+// does not use are zero.
 type Probe struct {
 	// Name is what deploy.toml calls it, Kind one of the Kind constants.
 	Name, Kind string
@@ -11,12 +11,7 @@ type Probe struct {
 	From string
 	// OnFail is what its failure leads to: OnFailRollback or OnFailAlert.
 	OnFail string
-	// Deadline is how long it may take to pass. Interval is the pause between
-	// two tries, Settle the time it leaves the host alone before the first,
-	// Soak the time for which it must go on passing.
-	Deadline, Interval, Settle, Soak time.Duration
-	// Passes is how many tries in a row must pass.
-	Passes int
+	Timing
 
 	// URL, Status and Body belong to http: the answer must have this status
 	// and, where Body is not empty, contain it.
@@ -37,6 +32,20 @@ type Probe struct {
 	Strict bool
 }
 
+// Timing is when a probe tries and for how long. What is nil was not written down
+// and is left to the probe's kind.
+type Timing struct {
+	// Deadline is how long it may take to pass. Interval is the pause between
+	// two tries, Settle the time it leaves the host alone before the first,
+	// Soak the time for which it must go on passing.
+	Deadline, Interval, Settle, Soak *time.Duration
+	// Passes is how many tries in a row must pass.
+	Passes *int
+	// Quiet belongs to hercules-ci-agent: how long it must be online without an
+	// error of its connection.
+	Quiet *time.Duration
+}
+
 // Secret is a file that must exist with exactly these properties.
 type Secret struct {
 	Path         string
@@ -47,21 +56,17 @@ type Secret struct {
 
 // The kinds of probes.
 const (
-	KindHTTP              = "http"
-	KindTCP               = "tcp"
-	KindUnit              = "unit"
-	KindCommand           = "command"
-	KindOnePassword       = "onepassword-secrets"
-	KindHerculesCI        = "hercules-ci-agent"
-	KindNoNewFailedUnits  = "no-new-failed-units"
-	FromHost              = "host"
-	FromDeployer          = "deployer"
-	OnFailRollback        = "rollback"
-	OnFailAlert           = "alert"
-	herculesStrictSoak    = 130 * time.Second
-	defaultProbeDeadline  = 60 * time.Second
-	defaultProbeInterval  = 2 * time.Second
-	herculesReadyDeadline = 90 * time.Second
+	KindHTTP             = "http"
+	KindTCP              = "tcp"
+	KindUnit             = "unit"
+	KindCommand          = "command"
+	KindOnePassword      = "onepassword-secrets"
+	KindHerculesCI       = "hercules-ci-agent"
+	KindNoNewFailedUnits = "no-new-failed-units"
+	FromHost             = "host"
+	FromDeployer         = "deployer"
+	OnFailRollback       = "rollback"
+	OnFailAlert          = "alert"
 )
 
 func probeKinds() []string {
@@ -76,10 +81,7 @@ func builtInProbes() []string {
 
 // newProbe returns the defaults of a kind.
 func newProbe(name, kind string) Probe {
-	probe := Probe{
-		Name: name, Kind: kind, From: FromHost, OnFail: OnFailRollback,
-		Deadline: defaultProbeDeadline, Interval: defaultProbeInterval, Passes: 1,
-	}
+	probe := Probe{Name: name, Kind: kind, From: FromHost, OnFail: OnFailRollback}
 	switch kind {
 	case KindHTTP:
 		probe.Status = 200
@@ -88,11 +90,6 @@ func newProbe(name, kind string) Probe {
 		probe.Units = []string{"opnix-secrets.service", "onepassword-secrets.service"}
 	case KindHerculesCI:
 		probe.Units = []string{"hercules-ci-agent.service"}
-		// OpNix rewriting the agent's files restarts it once, up to 40 s later;
-		// a socket that fails its handshake says so within 45 s.
-		probe.Settle = 45 * time.Second
-		probe.Deadline = herculesReadyDeadline
-		probe.Soak = 60 * time.Second
 	}
 	return probe
 }
@@ -106,19 +103,42 @@ func (d *decoder) probe(name string, table *node) Probe {
 	}
 	probe := newProbe(name, kind)
 	s.oneOf("on_fail", &probe.OnFail, OnFailRollback, OnFailAlert)
-	s.duration("deadline", &probe.Deadline, time.Second, time.Hour)
-	s.duration("interval", &probe.Interval, 100*time.Millisecond, 10*time.Minute)
-	s.duration("settle", &probe.Settle, 0, 30*time.Minute)
-	s.integer("passes", &probe.Passes, 1, 100)
+	probe.Timing = s.timing()
 	s.probeParameters(&probe)
-	s.duration("soak", &probe.Soak, 0, time.Hour)
 	s.probeVantage(&probe)
-	if wait := time.Duration(probe.Passes-1) * probe.Interval; wait > probe.Deadline {
-		at := s.at("passes", "interval", "deadline")
-		d.fail(at, `a longer deadline, or fewer passes`, "%d passes every %s take at least %s, the deadline of %s is %s", probe.Passes, probe.Interval, wait, s.where, probe.Deadline)
-	}
 	s.refuseUnknownKeys()
 	return probe
+}
+
+func (s *section) timing() Timing {
+	t := Timing{
+		Deadline: s.optionalDuration("deadline", time.Second, time.Hour),
+		Interval: s.optionalDuration("interval", 100*time.Millisecond, 10*time.Minute),
+		Settle:   s.optionalDuration("settle", 0, 30*time.Minute),
+		Soak:     s.optionalDuration("soak", 0, time.Hour),
+	}
+	if s.table.field("passes") != nil {
+		t.Passes = new(int)
+		s.integer("passes", t.Passes, 1, 100)
+	}
+	if t.Passes == nil || t.Interval == nil || t.Deadline == nil {
+		return t
+	}
+	if wait := time.Duration(*t.Passes-1) * *t.Interval; wait > *t.Deadline {
+		at := s.at("passes", "interval", "deadline")
+		s.d.fail(at, `a longer deadline, or fewer passes`, "%d passes every %s take at least %s, the deadline of %s is %s", *t.Passes, *t.Interval, wait, s.where, *t.Deadline)
+	}
+	return t
+}
+
+// optionalDuration reads a duration; nil means that the file has none.
+func (s *section) optionalDuration(key string, least, most time.Duration) *time.Duration {
+	if s.table.field(key) == nil {
+		return nil
+	}
+	d := least
+	s.duration(key, &d, least, most)
+	return &d
 }
 
 // probeKind finds the kind of a probe; without one nothing else in its table
@@ -165,10 +185,7 @@ func (s *section) probeParameters(probe *Probe) {
 	case KindHerculesCI:
 		s.units(&probe.Units)
 		s.boolean("strict", &probe.Strict)
-		if probe.Strict {
-			// Longer than the 120 s after which systemd restarts the agent.
-			probe.Soak = herculesStrictSoak
-		}
+		probe.Quiet = s.optionalDuration("quiet", 0, time.Hour)
 	}
 }
 

@@ -17,6 +17,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/hbohlen/hdeploy/profiles/atomicfile"
 	"github.com/hbohlen/hdeploy/profiles/systemd"
@@ -151,6 +152,27 @@ func RemoveRoot(name string) error {
 		return fmt.Errorf("remove root: %v", err)
 	}
 	return nil
+}
+
+// abandonedAfter is how old the root of a copy must be to be taken for that of a
+// deployer who never came back to start a transaction.
+const abandonedAfter = 24 * time.Hour
+
+// RemoveAbandonedRoots forgets the roots, named by isTransient, of deployers who
+// never came back.
+func RemoveAbandonedRoots(isTransient func(name string) bool) error {
+	entries, err := os.ReadDir(RootsDir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("list roots: %v", err)
+	}
+	var failures []error
+	for _, entry := range entries {
+		info, err := entry.Info()
+		if err == nil && isTransient(entry.Name()) && time.Since(info.ModTime()) > abandonedAfter {
+			failures = append(failures, RemoveRoot(entry.Name()))
+		}
+	}
+	return errors.Join(failures...)
 }
 
 // Newest is the highest generation number of profile, zero where it has none.

@@ -48,9 +48,9 @@ func (a agent) log(p protocol.LogRequest) (any, error) {
 	return protocol.LogResult{Lines: lines}, nil
 }
 
-// followLog sends each new line of a log as an event until stop is called. It
-// returns the emit that may be used beside it.
-func followLog(ctx context.Context, name string, emit func(any) error) (safe func(any) error, stop func()) {
+// followLog sends each line of a log but the first skip ones as an event, until
+// stop is called. It returns the emit that may be used beside it.
+func followLog(ctx context.Context, name string, skip int, emit func(any) error) (safe func(any) error, stop func()) {
 	var mu sync.Mutex
 	safe = func(event any) error {
 		mu.Lock()
@@ -64,6 +64,9 @@ func followLog(ctx context.Context, name string, emit func(any) error) (safe fun
 		var tail logReader
 		for ctx.Err() == nil {
 			for _, line := range tail.read(name) {
+				if skip--; skip >= 0 {
+					continue
+				}
 				if safe(protocol.WatchEvent{Line: line}) != nil {
 					return
 				}

@@ -99,10 +99,20 @@ func missing(p protocol.MissingRequest) protocol.MissingResult {
 	return result
 }
 
+// start begins a transaction. One that was refused needs no root.
 func (a agent) start(ctx context.Context, p protocol.StartRequest) (any, error) {
 	if err := validStart(p); err != nil {
 		return nil, err
 	}
+	s, err := a.begin(ctx, p)
+	if err != nil {
+		_ = profiles.RemoveRoot(p.ID + "-new")
+		return nil, err
+	}
+	return s, nil
+}
+
+func (a agent) begin(ctx context.Context, p protocol.StartRequest) (*protocol.Status, error) {
 	running, err := filepath.EvalSymlinks("/run/current-system")
 	if err != nil {
 		return nil, err
@@ -156,7 +166,7 @@ func (a agent) watch(ctx context.Context, p protocol.WatchRequest, emit func(any
 	if !transaction.ValidID(p.ID) {
 		return nil, refuse("not a transaction id: %q", p.ID)
 	}
-	emit, stop := followLog(ctx, nixos.LogFile(a.engine.Store, p.ID), emit)
+	emit, stop := followLog(ctx, nixos.LogFile(a.engine.Store, p.ID), p.SkipLines, emit)
 	defer stop()
 	var last transaction.Record
 	err := a.engine.Store.Watch(ctx, p.ID, func(r transaction.Record) bool {

@@ -6,13 +6,16 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"slices"
+	"reflect"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/rs/zerolog"
 	"github.com/urfave/cli/v2"
+
+	"github.com/hbohlen/hdeploy/deploy/display"
 )
 
 // testStreams are streams without a terminal and with an empty environment.
@@ -206,6 +209,32 @@ func TestComplete(t *testing.T) {
 	}
 }
 
+// What the library calls an argument would be a deployment.
+func TestTrailingOptionsArrive(t *testing.T) {
+	line := "--no-color switch web1 --dry-run @eu --confirm-timeout 90s --activation-timeout=2m --json -c d.toml"
+	s, _, _ := testStreams(t)
+	var got switchOptions
+	app := newApp(s)
+	app.Command("switch").Action = func(c *cli.Context) (err error) {
+		got, err = readSwitch(c, s)
+		return err
+	}
+	arranged, err := arrange(app, strings.Fields(line))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := app.Run(append([]string{"hdeploy"}, arranged...)); err != nil {
+		t.Fatal(err)
+	}
+	want := switchOptions{
+		commonOptions: commonOptions{config: "d.toml", output: display.JSON, logLevel: zerolog.Disabled},
+		hosts:         []string{"web1", "@eu"}, dryRun: true, confirm: 90 * time.Second, activation: 2 * time.Minute,
+	}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+}
+
 func TestReadFlake(t *testing.T) {
 	s, _, _ := testStreams(t)
 	for in, want := range map[string]string{
@@ -213,10 +242,9 @@ func TestReadFlake(t *testing.T) {
 		"github:owner/repo": "github:owner/repo", "/abs": "/abs", ".#web1": "",
 	} {
 		app := newApp(s)
-		sw := app.Commands[slices.IndexFunc(app.Commands, func(c *cli.Command) bool { return c.Name == "switch" })]
 		var got string
 		var err error
-		sw.Action = func(c *cli.Context) error { got, err = readFlake(c, s); return nil }
+		app.Command("switch").Action = func(c *cli.Context) error { got, err = readFlake(c, s); return nil }
 		if runErr := app.Run([]string{"hdeploy", "switch", "--flake=" + in}); runErr != nil {
 			t.Fatal(runErr)
 		}

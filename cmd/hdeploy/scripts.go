@@ -73,7 +73,10 @@ function __hdeploy_complete
     set -l current (commandline -ct)
     set -l found ($typed[1] __complete $typed[2..-1] "$current" 2>/dev/null)
     if contains -- ":files" $found
-        __fish_complete_path (string replace -r -- '^--[^=]*=' '' $current)
+        set -l option (string match -r -- '^--[^=]*=' $current; or echo '')
+        for path in (__fish_complete_path (string replace -r -- '^--[^=]*=' '' $current))
+            printf '%s%s\n' $option $path
+        end
     else
         printf '%s\n' $found
     end

@@ -75,12 +75,13 @@ type Step struct {
 	Seconds float64 `json:"seconds,omitempty"`
 }
 
-// Progress is how far a running phase is. Done and Total are bytes during a
-// copy and derivations during a build; Total is zero while it is not known.
+// Progress is how far a running phase is. Done and Total are hosts during an
+// evaluation, derivations during a build and bytes during a copy; Total is zero
+// while it is not known.
 type Progress struct {
 	Done  int64 `json:"done"`
 	Total int64 `json:"total,omitempty"`
-	// Unit is "bytes" or "derivations".
+	// Unit is "hosts", "derivations" or "bytes".
 	Unit string `json:"unit"`
 	// Paths and PathsTotal count store paths during a copy.
 	Paths      int64 `json:"paths,omitempty"`

@@ -21,6 +21,7 @@ type switcher struct {
 	system  system
 	action  string
 	systemd systemd
+	bus     *bus
 	stderr  io.Writer
 	lists   lists
 }
@@ -90,9 +91,12 @@ func syncStore() error {
 
 // activate is everything after the checks: compare, stop, activate, reload, restart, start, judge.
 func (s *switcher) activate(ctx context.Context) error {
-	if err := busAnswers(ctx); err != nil {
+	bus, err := openBus(systemBus)
+	if err != nil {
 		return err
 	}
+	defer bus.Close()
+	s.bus = bus
 	if err := s.systemd.waitForBoot(ctx); err != nil {
 		return err
 	}
@@ -180,7 +184,7 @@ func (s *switcher) change(ctx context.Context, plan plan, before map[string]unit
 	}
 
 	time.Sleep(settle)
-	if err := busAnswers(ctx); err != nil {
+	if err := s.bus.alive(); err != nil {
 		return 0, err
 	}
 	failed, err := s.judge(ctx, before, plan)
@@ -261,6 +265,9 @@ func (s *switcher) bringUp(ctx context.Context, plan plan) (bool, error) {
 				return false, err
 			}
 			all = all && came
+			if err := s.bus.alive(); err != nil {
+				return false, err
+			}
 		}
 		if err := remove(step.list); err != nil {
 			return false, err

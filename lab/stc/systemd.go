@@ -6,8 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"net"
-	"os"
 	"os/exec"
 	"strings"
 	"time"
@@ -93,34 +91,4 @@ func (s systemd) exitStatus(ctx context.Context, unit string) (string, error) {
 		return "", fmt.Errorf("show %s: %v", unit, err)
 	}
 	return strings.TrimSpace(string(output)), nil
-}
-
-// busAnswers fails where the system bus does not: the real program speaks to systemd and logind over it. systemctl would not notice,
-// since root has a socket of its own.
-func busAnswers(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, 25*time.Second)
-	defer cancel()
-	var dialer net.Dialer
-	connection, err := dialer.DialContext(ctx, "unix", "/run/dbus/system_bus_socket")
-	if err != nil {
-		return fmt.Errorf("connect to the system bus: %v", err)
-	}
-	defer connection.Close()
-	deadline, _ := ctx.Deadline()
-	if err := connection.SetDeadline(deadline); err != nil {
-		return fmt.Errorf("connect to the system bus: %v", err)
-	}
-	// The user id is sent as the hexadecimal of its decimal digits.
-	if _, err := fmt.Fprintf(connection, "\x00AUTH EXTERNAL %x\r\n", fmt.Sprint(os.Geteuid())); err != nil {
-		return fmt.Errorf("connect to the system bus: %v", err)
-	}
-	answer := make([]byte, 64)
-	n, err := connection.Read(answer)
-	if err != nil {
-		return fmt.Errorf("connect to the system bus: %v", err)
-	}
-	if !bytes.HasPrefix(answer[:n], []byte("OK ")) {
-		return fmt.Errorf("connect to the system bus: it answered %q", answer[:n])
-	}
-	return nil
 }

@@ -66,7 +66,7 @@ func joinContinued(text string) []string {
 	for _, line := range strings.Split(text, "\n") {
 		rest, continues := strings.CutSuffix(line, `\`)
 		if continued {
-			lines[len(lines)-1] += " " + strings.TrimSpace(rest)
+			lines[len(lines)-1] = strings.TrimRight(lines[len(lines)-1], " ") + " " + strings.TrimSpace(rest)
 		} else {
 			lines = append(lines, rest)
 		}

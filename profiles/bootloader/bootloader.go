@@ -147,42 +147,48 @@ func efiDefault(name string) string {
 }
 
 var (
-	grubEntry   = regexp.MustCompile(`^\s*menuentry\s+(?:"([^"]*)"|'([^']*)')`)
+	grubHeader  = regexp.MustCompile(`^\s*(menuentry|submenu)\s+(?:"([^"]*)"|'([^']*)')`)
 	grubDefault = regexp.MustCompile(`^\s*set\s+default="?([^"\s]*)"?`)
 )
 
+// grubItem is an entry or a submenu of the top level: GRUB counts both.
+type grubItem struct{ title, linux string }
+
 // readGrub follows the grub.cfg that NixOS's install-grub.pl writes: its default
-// is the number of a top-level entry.
+// is the number or the title of a top-level entry.
 func readGrub(name string) (Default, error) {
 	data, err := readCapped(name)
 	if err != nil {
 		return Default{}, err
 	}
-	wanted, titles, lines := "0", []string{}, map[string]string{}
+	wanted, items := parseGrub(string(data))
+	for i, item := range items {
+		if wanted == fmt.Sprint(i) || wanted == item.title {
+			return fromCommandLine("grub", item.title, item.linux)
+		}
+	}
+	return Default{}, fmt.Errorf("read GRUB: its default %q is none of the %d entries", wanted, len(items))
+}
+
+func parseGrub(text string) (wanted string, items []grubItem) {
+	wanted = "0"
 	depth := 0
-	for line := range strings.Lines(string(data)) {
+	inEntry := false
+	for line := range strings.Lines(text) {
+		trimmed := strings.TrimSpace(line)
 		if m := grubDefault.FindStringSubmatch(line); m != nil && !strings.Contains(m[1], "$") {
 			wanted = m[1]
 		}
-		trimmed := strings.TrimSpace(line)
-		if m := grubEntry.FindStringSubmatch(line); m != nil && depth == 0 {
-			titles = append(titles, m[1]+m[2])
+		if m := grubHeader.FindStringSubmatch(line); m != nil && depth == 0 {
+			items = append(items, grubItem{title: m[2] + m[3]})
+			inEntry = m[1] == "menuentry"
 		}
-		if depth > 0 && len(titles) > 0 && strings.HasPrefix(trimmed, "linux") && lines[titles[len(titles)-1]] == "" {
-			lines[titles[len(titles)-1]] = trimmed
+		if last := len(items) - 1; depth > 0 && inEntry && items[last].linux == "" && strings.HasPrefix(trimmed, "linux") {
+			items[last].linux = trimmed
 		}
 		depth += strings.Count(line, "{") - strings.Count(line, "}")
-		if strings.HasPrefix(trimmed, "submenu ") && depth == 1 {
-			titles = append(titles, "submenu:"+trimmed)
-			lines[titles[len(titles)-1]] = "submenu"
-		}
 	}
-	for i, title := range titles {
-		if wanted == fmt.Sprint(i) || wanted == title {
-			return fromCommandLine("grub", title, lines[title])
-		}
-	}
-	return Default{}, fmt.Errorf("read GRUB: its default %q is none of the %d entries", wanted, len(titles))
+	return wanted, items
 }
 
 // readExtlinux follows DEFAULT to the LABEL of that name.

@@ -265,13 +265,17 @@ func (h Host) Fence(ctx context.Context, id string) error {
 // long as anything is left to do, somebody will do it.
 func (h Host) Finish(ctx context.Context, r transaction.Record) error {
 	failures := []error{keepConfirmed(r)}
-	failures = append(failures, profiles.RemoveRoot(r.ID+"-new"), profiles.RemoveRoot(r.ID+"-previous"))
+	failures = append(failures, profiles.RemoveRoot(r.ID+"-new"), profiles.RemoveRoot(r.ID+"-previous"), profiles.RemoveAbandonedRoots(ofTransaction))
 	if running, err := filepath.EvalSymlinks(currentSystem); err == nil && r.BootID == h.Clock.BootID() {
 		failures = append(failures, systemd.Of(running).Stop(ctx, unitName(r.ID, "deadman.timer")))
 	}
 	os.Remove(filepath.Join(runtimeUnits, service(r.ID, "lastresort")))
 	os.Remove(h.agent(r.ID))
 	return errors.Join(failures...)
+}
+
+func ofTransaction(root string) bool {
+	return strings.HasSuffix(root, "-new") || strings.HasSuffix(root, "-previous")
 }
 
 // keepConfirmed roots the last two confirmed systems.

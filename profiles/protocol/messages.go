@@ -127,6 +127,8 @@ type StartRequest struct {
 type WatchRequest struct {
 	ID     string `json:"id"`
 	Judged bool   `json:"judged,omitempty"`
+	// SkipLines is how many lines of output the follower has seen already.
+	SkipLines int `json:"skip_lines,omitempty"`
 }
 
 // WatchEvent is one change of a followed transaction.

@@ -52,13 +52,13 @@ func (m Manager) Output(ctx context.Context, program string, args ...string) ([]
 	var stdout, stderr capped
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	if err := cmd.Run(); err != nil {
-		said, _, _ := strings.Cut(strings.TrimSpace(stderr.String()), "\n")
+		said, _, _ := strings.Cut(strings.TrimSpace(stderr.kept.String()), "\n")
 		if said == "" {
-			return stdout.Bytes(), fmt.Errorf("run %s %s: %w", program, first(args), err)
+			return stdout.kept.Bytes(), fmt.Errorf("run %s %s: %w", program, first(args), err)
 		}
-		return stdout.Bytes(), fmt.Errorf("run %s %s: %w: %s", program, first(args), err, said)
+		return stdout.kept.Bytes(), fmt.Errorf("run %s %s: %w: %s", program, first(args), err, said)
 	}
-	return stdout.Bytes(), nil
+	return stdout.kept.Bytes(), nil
 }
 
 func first(args []string) string {
@@ -68,12 +68,13 @@ func first(args []string) string {
 	return args[0]
 }
 
-// capped keeps the first outputLimit bytes and swallows the rest.
-type capped struct{ bytes.Buffer }
+// capped keeps the first outputLimit bytes and swallows the rest. The buffer is
+// not embedded, since its ReadFrom would pass the cap by.
+type capped struct{ kept bytes.Buffer }
 
 func (c *capped) Write(p []byte) (int, error) {
-	if room := outputLimit - c.Len(); room > 0 {
-		c.Buffer.Write(p[:min(room, len(p))])
+	if room := outputLimit - c.kept.Len(); room > 0 {
+		c.kept.Write(p[:min(room, len(p))])
 	}
 	return len(p), nil
 }
@@ -112,9 +113,9 @@ func (u Unit) Failing() bool {
 
 const properties = "Id,LoadState,ActiveState,SubState,Result,InvocationID,NRestarts,MainPID,ExecMainStatus,UnitFileState,ControlGroup,FragmentPath,After,Wants,Job,StateChangeTimestampMonotonic,ActiveEnterTimestampMonotonic,ExecMainStartTimestampMonotonic"
 
-// Show returns the named units by the names asked for. A unit that does not
-// exist is returned with Load "not-found". Names may be glob patterns; units
-// found by a pattern are returned by their own id.
+// Show returns the named units by their ids; an alias comes back under the name
+// of the unit it stands for. A unit that does not exist is returned with Load
+// "not-found". Names may be glob patterns.
 func (m Manager) Show(ctx context.Context, names ...string) (map[string]Unit, error) {
 	args := append([]string{"show", "--all", "--property=" + properties, "--"}, names...)
 	out, err := m.Output(ctx, "systemctl", args...)

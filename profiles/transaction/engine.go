@@ -106,6 +106,7 @@ func (e Engine) Prepare(ctx context.Context, p Plan) (*Record, error) {
 		if last != nil {
 			r.Sequence = last.Sequence
 		}
+		e.Store.forget()
 		if err := e.Store.SaveBaseline(p.ID, p.Baseline); err != nil {
 			return err
 		}

@@ -5,13 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"time"
 
 	"github.com/hbohlen/hdeploy/profiles/probe"
 )
-
-// poll is how often a wait looks at the clock and at the record's file.
-const poll = 10 * time.Millisecond
 
 // abort records why the host must go back. It is the only way from a failure to
 // the rollback.
@@ -53,23 +49,19 @@ func (e Engine) bounded(ctx context.Context, r Record, by Instant) (context.Cont
 // await returns when the instant by has come, when the record of r leaves r's
 // state, or when ctx ends, and says which.
 func (e Engine) await(ctx context.Context, r Record, by Instant) error {
-	var seen [2]string
-	for {
-		if now := e.Store.stamp(); now != seen {
-			seen = now
-			if current, err := e.Store.Load(); err == nil && current != nil && current.State != r.State {
-				return errMoved
-			}
+	changes := e.Store.watchChanges()
+	defer changes.close()
+	for ctx.Err() == nil {
+		if current, err := e.Store.Load(); err == nil && current != nil && current.State != r.State {
+			return errMoved
 		}
-		if e.Clock.Now() >= by {
+		left := e.Clock.Now().Until(by)
+		if left <= 0 {
 			return errDeadline
 		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(poll):
-		}
+		changes.wait(ctx, left)
 	}
+	return ctx.Err()
 }
 
 // try activates the new system and judges what came of it by what runs.

@@ -177,6 +177,17 @@ func (s Store) update(ctx context.Context, id string, fn func(*Record) error) (*
 	return result, err
 }
 
+// forget removes what finished transactions left in Run: their logs are kept
+// only until the next one.
+func (s Store) forget() {
+	entries, _ := os.ReadDir(s.Run)
+	for _, entry := range entries {
+		if entry.IsDir() && ValidID(entry.Name()) {
+			os.RemoveAll(filepath.Join(s.Run, entry.Name()))
+		}
+	}
+}
+
 // SaveBaseline keeps what was true on the host before transaction id.
 func (s Store) SaveBaseline(id string, b probe.Baseline) error {
 	data, err := json.Marshal(b)
@@ -205,41 +216,27 @@ func (s Store) LoadBaseline(id string) (probe.Baseline, error) {
 	return b, nil
 }
 
-// stamp identifies the stored record cheaply, so that a watcher need not parse
-// it to see that it is the same.
-func (s Store) stamp() [2]string {
-	var out [2]string
-	for i, dir := range []string{s.Dir, s.Run} {
-		if info, err := os.Stat(filepath.Join(dir, recordFile)); err == nil {
-			inode := info.Sys().(*syscall.Stat_t).Ino
-			out[i] = fmt.Sprint(inode, info.ModTime().UnixNano())
-		}
-	}
-	return out
-}
-
 // Watch calls on with the record of transaction id, first as it is and then
 // after every change, until it is final, on returns false, or ctx ends.
 func (s Store) Watch(ctx context.Context, id string, on func(Record) bool) error {
-	var seen [2]string
-	for {
-		if now := s.stamp(); now != seen {
-			r, err := s.Load()
-			if err != nil {
-				return err
-			}
-			if r == nil || r.ID != id {
-				return fmt.Errorf("transaction %s: %w", id, ErrOther)
-			}
-			seen = now
+	changes := s.watchChanges()
+	defer changes.close()
+	var seen uint64
+	for ctx.Err() == nil {
+		r, err := s.Load()
+		if err != nil {
+			return err
+		}
+		if r == nil || r.ID != id {
+			return fmt.Errorf("transaction %s: %w", id, ErrOther)
+		}
+		if r.Sequence != seen {
+			seen = r.Sequence
 			if !on(*r) || r.State.Final() {
 				return nil
 			}
 		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(10 * time.Millisecond):
-		}
+		changes.wait(ctx, recheck)
 	}
+	return ctx.Err()
 }

@@ -129,7 +129,7 @@ let
       ${if faults.dbusDead then "X-StopIfChanged=false" else "X-ReloadIfChanged=true"}
 
       [Service]
-      Type=${if faults.dbusDead then "simple" else "notify"}
+      Type=notify
       NotifyAccess=main
       ExecStart=${faults.dbusCommand}
       ExecReload=/usr/bin/dbus-send --print-reply --system --type=method_call --dest=org.freedesktop.DBus / org.freedesktop.DBus.ReloadConfig

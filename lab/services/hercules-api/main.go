@@ -17,13 +17,13 @@ func main() {
 		fmt.Fprintln(os.Stderr, "usage: hercules-api ADDRESS")
 		os.Exit(1)
 	}
-	if err := serve(os.Args[1], os.Getenv("LAB_REFUSE_SOCKET") != ""); err != nil {
+	if err := listenAndServe(os.Args[1], os.Getenv("LAB_REFUSE_SOCKET") != ""); err != nil {
 		fmt.Fprintf(os.Stderr, "hercules-api: %v\n", err)
 		os.Exit(1)
 	}
 }
 
-func serve(address string, refuseSocket bool) error {
+func listenAndServe(address string, refuseSocket bool) error {
 	listener, err := net.Listen("tcp", address)
 	if err != nil {
 		return fmt.Errorf("listen: %v", err)
@@ -31,6 +31,10 @@ func serve(address string, refuseSocket bool) error {
 	if err := notifyReady(); err != nil {
 		return err
 	}
+	return serve(listener, refuseSocket)
+}
+
+func serve(listener net.Listener, refuseSocket bool) error {
 	for {
 		connection, err := listener.Accept()
 		if err != nil {
