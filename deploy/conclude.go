@@ -5,9 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"time"
 
-	"github.com/hbohlen/hdeploy/deploy/event"
 	"github.com/hbohlen/hdeploy/profiles/transaction"
 )
 
@@ -36,7 +34,7 @@ func (h *hostRun) conclude(ctx context.Context, followErr error) error {
 
 func (h *hostRun) lookNow(word Word, step string, cause error) *Failure {
 	return &Failure{Host: h.Name, Step: step, Cause: cause, Word: word, Code: CodeLookNow,
-		Next: h.ssh("journalctl -b -u 'hdeploy-" + h.id + "-*'")}
+		Next: h.ssh("journalctl -u 'hdeploy-" + h.id + "-*'")}
 }
 
 func (h *hostRun) committed() error {
@@ -61,7 +59,7 @@ func (h *hostRun) rolledBack(ctx context.Context) error {
 	defer cancel()
 	h.refusals = -1 << 20 // the old system lets us in again, however often the new one refused
 	reason := h.reasons()
-	if err := h.redial(ctx, 0, time.Time{}); err != nil {
+	if err := h.redial(ctx, 0, h.askFacts); err != nil {
 		h.endLive("", err)
 		return h.lookNow(RollbackFailed, "rollback", fmt.Errorf("%s; the host says that it went back, but could not be reached to see it: %v", reason, err))
 	}
@@ -72,7 +70,7 @@ func (h *hostRun) rolledBack(ctx context.Context) error {
 	}
 	h.endLive("seen to run what ran before, over a new connection", nil)
 	f := &Failure{Host: h.Name, Step: h.failedStep(), Cause: errors.New(reason), Word: RolledBack, Code: CodeRolledBack,
-		Next: h.ssh("journalctl -b -u 'hdeploy-" + h.id + "-*'")}
+		Next: h.ssh("journalctl -u 'hdeploy-" + h.id + "-*'")}
 	if h.interrupted.Load() {
 		f.Word, f.Code = Interrupted, CodeInterrupted
 	}
@@ -92,10 +90,10 @@ func (h *hostRun) reasons() string {
 // failedStep is the step at which the new system was found wanting.
 func (h *hostRun) failedStep() string {
 	switch {
-	case h.verifying || h.verifyError != nil:
-		return "verify"
-	case h.lived == event.Commit:
+	case h.entered[transaction.Committing]:
 		return "commit"
+	case h.entered[transaction.Waiting]:
+		return "verify"
 	}
 	return "trial"
 }

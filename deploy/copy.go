@@ -7,6 +7,8 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"sync"
+	"sync/atomic"
 
 	"github.com/dustin/go-humanize"
 
@@ -23,35 +25,75 @@ const (
 	copyAttempts = 3
 )
 
-// copy brings the closure to the host and roots it there. Only then it is looked
-// whether all of it is there: what went before the root was made is copied again.
+// copy brings the closure to the host. The channel to the host's daemon and what
+// the host lacks are asked for while Nix starts.
 func (h *hostRun) copy(ctx context.Context) (err error) {
 	done := h.phase(event.Copy)
 	var sent int64
 	defer func() { done(humanize.IBytes(uint64(sent)), err) }()
-	r, err := relay.Start(ctx, h.dialDaemon)
+	early := dialEarly(ctx, h.dialDaemon)
+	defer early.close()
+	r, err := relay.Start(ctx, early.dial)
 	if err != nil {
 		return asFailure(h.Name, "copy", err)
 	}
 	defer r.Close()
-	missing := h.missing
-	for range copyAttempts {
-		if len(missing) > 0 {
-			err := h.run.nix.Copy(ctx, r.StoreURI(), []string{h.system.OutPath}, h.sizes, h.run.progress(h.Name, event.Copy))
-			sent = r.Sent()
-			if err != nil {
-				return h.copyFailure(err, r.Err())
-			}
-		}
-		if missing, err = h.agent.Root(ctx, h.id, h.system.OutPath); err != nil {
-			return h.copyFailure(err, nil)
-		}
-		if len(missing) == 0 {
-			return nil
-		}
+	var asking sync.WaitGroup
+	if h.lacks.Load() == 0 {
+		asking.Go(func() { _, _ = h.askMissing(ctx) })
 	}
-	return &Failure{Host: h.Name, Step: "copy", Word: Failed, Code: CodeCopy, Next: h.ssh("journalctl -u nix-gc -n 20"),
-		Cause: fmt.Errorf("the closure was collected on the host %d times before it could be kept", copyAttempts)}
+	err = h.run.nix.Copy(ctx, r.StoreURI(), []string{h.system.OutPath}, h.sizes, h.copying())
+	sent = r.Sent()
+	asking.Wait()
+	if err != nil {
+		return h.copyFailure(err, r.Err())
+	}
+	return nil
+}
+
+// copying completes what Nix says of a copy by how many bytes there are.
+func (h *hostRun) copying() func(nix.Progress) {
+	tell := h.run.progress(h.Name, event.Copy)
+	return func(n nix.Progress) {
+		if n.Count != nil && n.Count.Total == 0 {
+			n.Count.Total = max(h.lacks.Load(), n.Count.Done)
+		}
+		tell(n)
+	}
+}
+
+// early is a connection that is dialled before it is asked for.
+type early struct {
+	again  relay.Dial
+	taken  atomic.Bool
+	dialed chan struct{}
+	conn   net.Conn
+	err    error
+}
+
+func dialEarly(ctx context.Context, dial relay.Dial) *early {
+	e := &early{again: dial, dialed: make(chan struct{})}
+	go func() {
+		defer close(e.dialed)
+		e.conn, e.err = dial(ctx)
+	}()
+	return e
+}
+
+func (e *early) dial(ctx context.Context) (net.Conn, error) {
+	if e.taken.Swap(true) {
+		return e.again(ctx)
+	}
+	<-e.dialed
+	return e.conn, e.err
+}
+
+// close ends a connection that nobody asked for.
+func (e *early) close() {
+	<-e.dialed
+	if !e.taken.Load() && e.conn != nil {
+		e.conn.Close()
+	}
 }
 
 // dialDaemon connects to the host's Nix daemon as root: by socket forwarding

@@ -26,7 +26,7 @@ func (h *hostRun) connectionFailure(step string, err error) *Failure {
 		f.Step = "start the agent"
 		f.Next = h.explainAgent(program)
 	case errors.As(err, &said):
-		f.Step, f.Next = "look", h.ssh("journalctl -b -u 'hdeploy-*'")
+		f.Step, f.Next = "look", h.ssh("journalctl -u 'hdeploy-*'")
 	case errors.Is(err, agent.ErrNotBundled):
 		f.Word, f.Code, f.Next = Failed, CodeInternal, "scripts/build"
 	case errors.Is(err, context.DeadlineExceeded):
@@ -78,26 +78,29 @@ func (r *run) evaluationFailure(host string, err error) *Failure {
 	if errors.As(err, &unknown) {
 		f.Next = "nix flake show " + r.Flake
 	}
-	var said *nix.Error
-	if errors.As(err, &said) {
-		f.Log = lines(said.Output)
-		if said.Hint != "" {
-			f.Next = said.Hint
-		}
-	}
+	quoteNix(f)
 	return f
+}
+
+// quoteNix puts Nix's own words, in full, beside the cause.
+func quoteNix(f *Failure) {
+	var said *nix.Error
+	if !errors.As(f.Cause, &said) {
+		return
+	}
+	f.Log = append(lines(said.Output), said.Log...)
+	if said.Cause != "" {
+		f.Cause = errors.New(said.Cause)
+	}
+	if said.Hint != "" {
+		f.Next = said.Hint
+	}
 }
 
 func (r *run) buildFailure(host string, err error) *Failure {
 	f := &Failure{Host: host, Step: "build", Cause: err, Word: Failed, Code: CodeBuild,
 		Next: fmt.Sprintf("nix build --print-build-logs %s#%s", r.Flake, r.attributeOf(host))}
-	var said *nix.Error
-	if errors.As(err, &said) {
-		f.Log = lines(said.Output)
-		if said.Hint != "" {
-			f.Next = said.Hint
-		}
-	}
+	quoteNix(f)
 	return f
 }
 

@@ -16,6 +16,7 @@ import (
 	"github.com/hbohlen/hdeploy/profiles"
 	"github.com/hbohlen/hdeploy/profiles/probe"
 	"github.com/hbohlen/hdeploy/profiles/protocol"
+	"github.com/hbohlen/hdeploy/profiles/transaction"
 )
 
 // hostRun is one host on its way through a run.
@@ -26,16 +27,19 @@ type hostRun struct {
 	agent  *agent.Agent
 	facts  protocol.Facts
 	system nix.Evaluated
-	// sizes are the closure's, missing what of it the host lacked.
-	sizes   nix.Sizes
-	missing []string
+	// sizes are the closure's; lacks is how many bytes of it the host lacks, zero
+	// while that is not known.
+	sizes nix.Sizes
+	lacks atomic.Int64
 
 	// id is the transaction's; status what the host last said of it, seen the
 	// facts of the newest connection.
-	id      string
-	status  *protocol.Status
-	seen    *protocol.Facts
-	results []probe.Result
+	id     string
+	status *protocol.Status
+	seen   protocol.Facts
+	// confirmed is how the transaction ended after the confirmation.
+	confirmed protocol.Status
+	results   []probe.Result
 	// verifyError is why this side did not confirm.
 	verifyError  error
 	rebootNeeded bool
@@ -48,15 +52,17 @@ type hostRun struct {
 	lived    event.Phase
 	logSeen  int
 	noted    int
-	// verifying says that the new system came as far as its verification.
-	verifying bool
+	// entered are the states that the transaction was seen in.
+	entered map[transaction.State]bool
+	// stopped ends when the user stops the run.
+	stopped context.Context
 
 	outcome *event.Outcome
 	failure *Failure
 }
 
 func newHostRun(r *run, h hosts.Host) *hostRun {
-	return &hostRun{Host: h, run: r, id: strings.ToLower(rand.Text()[:16])}
+	return &hostRun{Host: h, run: r, id: strings.ToLower(rand.Text()[:16]), entered: map[transaction.State]bool{}}
 }
 
 // fail keeps the first failure: what follows it are consequences.
@@ -107,19 +113,25 @@ func (h *hostRun) ssh(command string) string {
 	return s + " " + command
 }
 
-// connect dials the host anew and starts the agent there. The answer says what
-// is true on the host now.
-func (h *hostRun) connect(ctx context.Context) (*remote.Conn, *agent.Agent, protocol.Facts, error) {
+// connect dials the host anew, starts the agent there and makes the first call.
+func (h *hostRun) connect(ctx context.Context, first agent.First) (*remote.Conn, *agent.Agent, error) {
 	conn, err := remote.Dial(ctx, h.target())
 	if err != nil {
-		return nil, nil, protocol.Facts{}, err
+		return nil, nil, err
 	}
-	a, facts, err := agent.Start(ctx, conn, agent.Program(h.run.Version), protocol.FactsRequest{Profile: profiles.System})
+	a, err := agent.Start(ctx, conn, first)
 	if err != nil {
 		conn.Close()
-		return nil, nil, facts, err
+		return nil, nil, err
 	}
-	return conn, a, facts, nil
+	return conn, a, nil
+}
+
+// use makes a new connection the one at hand. The old one lives until the end of
+// the run: its agent may still be asked.
+func (h *hostRun) use(conn *remote.Conn, a *agent.Agent) {
+	h.conn, h.agent = conn, a
+	h.run.onClose(func() { a.Close(); conn.Close() })
 }
 
 // preflight connects and looks. It changes nothing on the host but hdeploy's own
@@ -127,11 +139,11 @@ func (h *hostRun) connect(ctx context.Context) (*remote.Conn, *agent.Agent, prot
 func (h *hostRun) preflight(ctx context.Context) (err error) {
 	done := h.phase(event.Preflight)
 	defer func() { done(describe(h.facts), err) }()
-	h.conn, h.agent, h.facts, err = h.connect(ctx)
+	conn, a, err := h.connect(ctx, agent.AskFacts(profiles.System, &h.facts))
 	if err != nil {
 		return h.connectionFailure("connect", err)
 	}
-	h.run.onClose(func() { h.agent.Close(); h.conn.Close() })
+	h.use(conn, a)
 	return h.checkHost()
 }
 
@@ -160,9 +172,6 @@ func (h *hostRun) deploy(ctx context.Context) error {
 	}
 	if h.unchanged() {
 		return h.judgeUnchanged(ctx)
-	}
-	if err := h.copy(ctx); err != nil {
-		return err
 	}
 	return h.transact(ctx)
 }

@@ -1,7 +1,6 @@
 package deploy
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -9,6 +8,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -16,6 +16,7 @@ import (
 
 	"github.com/hbohlen/hdeploy/deploy/event"
 	"github.com/hbohlen/hdeploy/profiles/protocol"
+	"github.com/hbohlen/hdeploy/profiles/transaction"
 )
 
 const (
@@ -42,7 +43,26 @@ func (h *hostRun) checkHost() error {
 	if t := f.Transaction; t != nil && !t.State.Final() {
 		return h.locked(t)
 	}
+	h.tellLast()
 	return h.checkSpace()
+}
+
+// tellLast says how the last transaction ended if it did not end well: its
+// deployer may never have learned it.
+func (h *hostRun) tellLast() {
+	if t := h.facts.Transaction; t != nil && t.State != transaction.Committed {
+		h.note("info", "the last deployment (%s by %s) was not kept: %s; %s", t.ID, t.Deployer, t.State, t.Reason)
+	}
+}
+
+// checkArchitecture refuses a closure for another machine before anybody tries to
+// build it.
+func (h *hostRun) checkArchitecture() error {
+	if h.system.System == h.facts.System {
+		return nil
+	}
+	return refused(h.Name, "judge", "set nixpkgs.hostPlatform of "+h.Name+" to "+h.facts.System+", or correct its address in deploy.toml",
+		"the closure is for %s, the host is %s", h.system.System, h.facts.System)
 }
 
 func (h *hostRun) locked(t *protocol.Status) error {
@@ -74,10 +94,6 @@ func (h *hostRun) judge(ctx context.Context) (err error) {
 	done := h.phase(event.Judge)
 	detail := ""
 	defer func() { done(detail, err) }()
-	if h.system.System != h.facts.System {
-		return refused(h.Name, "judge", "set nixpkgs.hostPlatform of "+h.Name+" to "+h.facts.System+", or correct its address in deploy.toml",
-			"the closure is for %s, the host is %s", h.system.System, h.facts.System)
-	}
 	if h.unchanged() {
 		detail = "already there"
 		return nil
@@ -89,7 +105,7 @@ func (h *hostRun) judge(ctx context.Context) (err error) {
 	if err := h.checkRoom(ctx); err != nil {
 		return err
 	}
-	detail = "to copy: " + plural(len(h.missing), "path") + ", " + humanize.IBytes(h.missingSize())
+	detail = "closure of " + plural(len(h.sizes), "path") + ", " + humanize.IBytes(uint64(h.sizes.Total()))
 	if h.rebootNeeded {
 		detail += "; the new kernel needs a reboot"
 	}
@@ -122,7 +138,7 @@ func inhibited(running json.RawMessage, newFile string) ([]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read switch inhibitors: %v", err)
 	}
-	var before, after map[string]json.RawMessage
+	var before, after map[string]any
 	if json.Unmarshal(running, &before) != nil {
 		return nil, nil
 	}
@@ -131,7 +147,7 @@ func inhibited(running json.RawMessage, newFile string) ([]string, error) {
 	}
 	var keys []string
 	for _, key := range slices.Sorted(maps.Keys(after)) {
-		if was, ok := before[key]; ok && !bytes.Equal(was, after[key]) {
+		if was, ok := before[key]; ok && !reflect.DeepEqual(was, after[key]) {
 			keys = append(keys, key)
 		}
 	}
@@ -151,31 +167,40 @@ func (h *hostRun) needsReboot() bool {
 	return false
 }
 
-// checkRoom finds what of the closure the host lacks, for the plan and the
-// progress, and refuses what does not fit.
+// checkRoom refuses a closure that does not fit. Where the host has room for all
+// of it, what it lacks is only asked for the progress, beside the copy.
 func (h *hostRun) checkRoom(ctx context.Context) error {
 	var err error
 	if h.sizes, err = h.run.nix.Closure(ctx, h.system.OutPath); err != nil {
 		return asFailure(h.Name, "judge", err)
 	}
-	if h.missing, err = h.agent.Missing(ctx, slices.Sorted(maps.Keys(h.sizes))); err != nil {
+	if uint64(h.sizes.Total())+storeReserve < h.facts.FreeStore && !h.run.DryRun {
+		return nil
+	}
+	missing, err := h.askMissing(ctx)
+	if err != nil {
 		return h.connectionFailure("judge", err)
 	}
-	need := h.missingSize()
-	if need+storeReserve > h.facts.FreeStore {
+	if need := uint64(h.lacks.Load()); need+storeReserve > h.facts.FreeStore {
 		return refused(h.Name, "space", h.ssh("nix-collect-garbage --delete-older-than 30d"),
 			"the store has %s free, and %s of the closure (%s) are missing there",
-			humanize.IBytes(h.facts.FreeStore), humanize.IBytes(need), plural(len(h.missing), "path"))
+			humanize.IBytes(h.facts.FreeStore), humanize.IBytes(need), plural(missing, "path"))
 	}
 	return nil
 }
 
-func (h *hostRun) missingSize() uint64 {
-	var need uint64
-	for _, path := range h.missing {
-		need += uint64(h.sizes[path])
+// askMissing learns how much of the closure the host lacks.
+func (h *hostRun) askMissing(ctx context.Context) (paths int, err error) {
+	missing, err := h.agent.Missing(ctx, slices.Sorted(maps.Keys(h.sizes)))
+	if err != nil {
+		return 0, err
 	}
-	return need
+	var lacks int64
+	for _, path := range missing {
+		lacks += h.sizes[path]
+	}
+	h.lacks.Store(lacks)
+	return len(missing), nil
 }
 
 // preview tells what a run would do.
@@ -183,7 +208,7 @@ func (h *hostRun) preview() error {
 	if h.unchanged() {
 		h.note("info", "already runs %s", h.system.OutPath)
 	} else {
-		h.note("info", "would switch from %s to %s", h.facts.Running, h.system.OutPath)
+		h.note("info", "would copy %s and switch from %s to %s", humanize.IBytes(uint64(h.lacks.Load())), h.facts.Running, h.system.OutPath)
 	}
 	h.skip("dry run", event.Copy, event.Trial, event.Verify, event.Commit)
 	h.done(Previewed, CodeOK)

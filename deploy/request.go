@@ -17,8 +17,6 @@ type Request struct {
 	// Deployer names the person and machine for the host's record and for a
 	// second deployer who is refused. It is a claim, not a proof.
 	Deployer string
-	// Version is this program's, for the agent's messages.
-	Version string
 	// StateDir holds the garbage-collection roots of the closures that were
 	// built here. It is created private.
 	StateDir string

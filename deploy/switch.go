@@ -132,6 +132,9 @@ func (r *run) evaluateAndLook(ctx context.Context, hostRuns []*hostRun) error {
 			continue
 		}
 		h.system = evaluated[h.Name]
+		if h.failure == nil {
+			h.fail(h.checkArchitecture())
+		}
 	}
 	return nil
 }

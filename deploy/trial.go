@@ -26,18 +26,15 @@ const (
 	patience = 90 * time.Second
 )
 
-// transact runs the host's transaction. From the start on everything is decided
-// there; this side only proves that the host can be reached, brings its own
-// verdicts, and asks until it knows how it ended.
+// transact copies the closure and runs the host's transaction. From its start on
+// everything is decided there; this side only proves that the host can be reached,
+// brings its own verdicts, and asks until it knows how it ended.
 func (h *hostRun) transact(ctx context.Context) error {
 	specs, err := h.specs()
 	if err != nil {
 		return err
 	}
-	if ctx.Err() != nil {
-		return ctx.Err()
-	}
-	if err := h.begin(ctx, from(specs, probe.FromHost)); err != nil {
+	if err := h.copyAndBegin(ctx, specs); err != nil {
 		return err
 	}
 	// What runs on the host does not end with this run's context: the host is
@@ -45,9 +42,31 @@ func (h *hostRun) transact(ctx context.Context) error {
 	limit := h.status.DeadManIn + h.Timeouts.Rollback + patience
 	settled, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
 	defer cancel()
+	h.stopped = ctx
 	defer context.AfterFunc(ctx, func() { h.interrupt(settled) })()
 	err = h.seeThrough(settled, from(specs, probe.FromDeployer))
 	return h.conclude(settled, err)
+}
+
+// copyAndBegin copies again what was collected on the host between the copy and
+// the root that keeps it.
+func (h *hostRun) copyAndBegin(ctx context.Context, specs []probe.Spec) error {
+	for range copyAttempts {
+		if err := h.copy(ctx); err != nil {
+			return err
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		err := h.begin(ctx, specs)
+		var said *protocol.Error
+		if !errors.As(err, &said) || said.Code != protocol.CodeMissing {
+			return err
+		}
+		h.note("warning", "the closure was collected on the host after the copy; copying again")
+	}
+	return &Failure{Host: h.Name, Step: "copy", Word: Failed, Code: CodeCopy, Next: h.ssh("journalctl -u nix-gc -n 20"),
+		Cause: fmt.Errorf("the closure was collected on the host %d times before it could be kept", copyAttempts)}
 }
 
 func (h *hostRun) limits(specs []probe.Spec) transaction.Limits {
@@ -58,20 +77,16 @@ func (h *hostRun) limits(specs []probe.Spec) transaction.Limits {
 	}
 }
 
-func (h *hostRun) begin(ctx context.Context, onHost []probe.Spec) error {
-	all, err := h.specs()
-	if err != nil {
-		return err
-	}
+func (h *hostRun) begin(ctx context.Context, specs []probe.Spec) error {
 	h.beginLive(event.Trial)
-	h.status, err = h.agent.Begin(ctx, protocol.StartRequest{
+	status, err := h.agent.Begin(ctx, protocol.StartRequest{
 		ID: h.id, Deployer: h.run.Deployer, Profile: profiles.System, New: h.system.OutPath,
-		Running: h.facts.Running, Limits: h.limits(all), Probes: onHost,
+		Running: h.facts.Running, Limits: h.limits(specs), Probes: from(specs, probe.FromHost),
 	})
 	if err != nil {
-		h.endLive("", err)
 		return h.startFailure(err)
 	}
+	h.status = status
 	h.run.emit(event.Event{Type: "deadline", Host: h.Name, Phase: event.Trial, Deadline: &event.Deadline{
 		ID: h.id, Confirm: h.status.ConfirmIn.Seconds(), DeadMan: h.status.DeadManIn.Seconds(),
 	}})
@@ -82,14 +97,19 @@ func (h *hostRun) begin(ctx context.Context, onHost []probe.Spec) error {
 // middle of it, after which only the host knows whether the trial began.
 func (h *hostRun) startFailure(err error) error {
 	var said *protocol.Error
-	if !errors.As(err, &said) {
-		return &Failure{Host: h.Name, Step: "start", Word: Unknown, Code: CodeLookNow, Next: "hdeploy switch " + h.Name,
+	switch {
+	case !errors.As(err, &said):
+		err = &Failure{Host: h.Name, Step: "start", Word: Unknown, Code: CodeLookNow, Next: "hdeploy switch " + h.Name,
 			Cause: fmt.Errorf("the connection was lost while the trial was being started (%v); unless it is confirmed the host goes back by itself", err)}
+	case said.Code == protocol.CodeMissing:
+		return err
+	case said.Code == protocol.CodeLocked && said.Status != nil:
+		err = h.locked(said.Status)
+	default:
+		err = refused(h.Name, "start", "hdeploy switch "+h.Name, "%s", said.Message)
 	}
-	if said.Code == protocol.CodeLocked && said.Status != nil {
-		return h.locked(said.Status)
-	}
-	return refused(h.Name, "start", "hdeploy switch "+h.Name, "%s", said.Message)
+	h.endLive("", err)
+	return err
 }
 
 // seeThrough follows the trial, proves over a new connection that the host can
@@ -102,7 +122,12 @@ func (h *hostRun) seeThrough(ctx context.Context, onDeployer []probe.Spec) error
 	h.judged(h.status.Results)
 	if h.status.State == transaction.Waiting {
 		h.verifyError = h.verify(ctx, onDeployer)
-		h.endLive(h.verified(), h.verifyError)
+		if h.verifyError != nil {
+			h.endLive("", h.verifyError)
+		}
+	}
+	if h.status.State.Final() {
+		return nil
 	}
 	return h.follow(ctx, protocol.WatchRequest{ID: h.id})
 }
@@ -128,14 +153,14 @@ func (h *hostRun) follow(ctx context.Context, w protocol.WatchRequest) error {
 		if errors.As(err, &said) {
 			return h.lost(said)
 		}
-		if err := h.redial(ctx, redialFirst, time.Time{}); err != nil {
+		if err := h.redial(ctx, redialFirst, h.askFacts); err != nil {
 			return h.lost(err)
 		}
 	}
 }
 
 func (h *hostRun) lost(err error) error {
-	return &Failure{Host: h.Name, Step: "follow", Word: Unknown, Code: CodeLookNow, Next: h.ssh("journalctl -b -u 'hdeploy-" + h.id + "-*'"),
+	return &Failure{Host: h.Name, Step: "follow", Word: Unknown, Code: CodeLookNow, Next: h.ssh("journalctl -u 'hdeploy-" + h.id + "-*'"),
 		Cause: fmt.Errorf("the host could not be asked how it ended: %v", err)}
 }
 
@@ -152,11 +177,11 @@ func (h *hostRun) watched(e protocol.WatchEvent) {
 
 // enter tells the phases that begin and end on the host.
 func (h *hostRun) enter(s transaction.State) {
+	h.entered[s] = true
 	switch s {
 	case transaction.Waiting:
 		if h.lived == event.Trial {
 			h.endLive("active, not yet confirmed", nil)
-			h.verifying = true
 		}
 		h.beginLive(event.Verify)
 		h.noteAll()
@@ -198,15 +223,16 @@ func (h *hostRun) endLive(detail string, err error) {
 	}
 }
 
+// askFacts makes the first call of a connection that is not the proof.
+func (h *hostRun) askFacts() agent.First {
+	h.seen = protocol.Facts{}
+	return agent.AskFacts(profiles.System, &h.seen)
+}
+
 // redial replaces the connection by a new one, beginning after pause, again and
-// again until ctx ends, until has come, or the host has refused the login often
-// enough.
-func (h *hostRun) redial(ctx context.Context, pause time.Duration, until time.Time) error {
-	if !until.IsZero() {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithDeadline(ctx, until)
-		defer cancel()
-	}
+// again until ctx ends, the agent has an answer other than a result, or the host
+// has refused the login often enough.
+func (h *hostRun) redial(ctx context.Context, pause time.Duration, first func() agent.First) error {
 	var last error
 	for ; ; pause = min(max(redialFirst, pause*3/2), redialLast) {
 		select {
@@ -217,10 +243,15 @@ func (h *hostRun) redial(ctx context.Context, pause time.Duration, until time.Ti
 			return last
 		case <-time.After(pause):
 		}
-		conn, a, facts, err := h.connect(ctx)
+		conn, a, err := h.connect(ctx, first())
 		if err == nil {
-			h.replace(conn, a, facts)
+			h.use(conn, a)
+			h.refusals = 0
 			return nil
+		}
+		var said *protocol.Error
+		if errors.As(err, &said) {
+			return err
 		}
 		if last == nil {
 			h.note("info", "not reached over a new connection yet: %s", withoutHost(err))
@@ -261,34 +292,50 @@ func (h *hostRun) final(err error) bool {
 	return r.Kind == remote.LoginRefused || r.Kind == remote.HostKeyChanged || r.Kind == remote.HostKeyUnknown
 }
 
-func (h *hostRun) replace(conn *remote.Conn, a *agent.Agent, facts protocol.Facts) {
-	h.conn, h.agent, h.seen = conn, a, &facts
-	h.refusals = 0
-	h.run.onClose(func() { a.Close(); conn.Close() })
-}
-
-// verify proves over a new connection, with all hops and a full login, that the
-// host can be reached, probes it from here, and confirms. An old connection
-// proves nothing: sshd keeps those of before the trial.
+// verify probes the host from here, proves over a new connection, with all hops
+// and a full login, that it can be reached, and over that connection confirms. An
+// old connection proves nothing: sshd keeps those of before the trial.
 func (h *hostRun) verify(ctx context.Context, onDeployer []probe.Spec) error {
 	old := h.agent
-	until := time.Now().Add(h.status.ConfirmIn)
-	h.refusals = 0
-	if err := h.redial(ctx, 0, until); err != nil {
-		why := fmt.Errorf("the host could not be reached over a new connection: %s", withoutHost(err))
-		h.abortOver(ctx, old, why.Error(), nil)
-		return why
-	}
-	limit, cancel := context.WithDeadline(ctx, until)
+	// Over when the host's deadline passes, unless the host has decided by then.
+	limit, cancel := context.WithTimeout(ctx, h.status.ConfirmIn)
 	defer cancel()
+	defer context.AfterFunc(h.stopped, cancel)()
 	results := probe.Run(limit, onDeployer, nil, nil)
+	if h.stopped.Err() != nil {
+		return errors.New("the run was interrupted")
+	}
 	h.judged(results)
 	if probe.MustRollBack(results) {
-		why := errors.New("a probe failed from here")
-		h.abortOver(ctx, h.agent, describeFailed(results), results)
+		why := errors.New(describeFailed(results))
+		h.abortOver(ctx, old, why.Error(), results)
 		return why
 	}
-	return h.confirm(ctx, until, results)
+	h.refusals = 0
+	err := h.redial(limit, 0, func() agent.First { return h.sayConfirm(results) })
+	var said *protocol.Error
+	switch {
+	case err == nil:
+		h.status = &h.confirmed
+		return nil
+	case h.status.State != transaction.Waiting:
+		return nil // the host decided; what it decided is followed
+	case errors.As(err, &said):
+		if said.Status != nil && said.Status.Reason != "" {
+			return errors.New(said.Status.Reason)
+		}
+		return said
+	}
+	why := fmt.Errorf("the host could not be reached over a new connection: %s", withoutHost(err))
+	h.abortOver(ctx, old, why.Error(), nil)
+	return why
+}
+
+// sayConfirm is the deployer's last word. It is idempotent on the host, and is
+// repeated over new connections until the host has decided.
+func (h *hostRun) sayConfirm(results []probe.Result) agent.First {
+	return agent.SayConfirm(protocol.DecideRequest{ID: h.id, Results: results, SkipLines: h.logSeen},
+		h.Timeouts.Commit+h.Timeouts.Rollback+patience, &h.confirmed, h.watched)
 }
 
 func describeFailed(results []probe.Result) string {
@@ -311,32 +358,14 @@ func (h *hostRun) abortOver(ctx context.Context, a *agent.Agent, why string, res
 	}
 }
 
-// confirm says the deployer's last word, and repeats it over new connections
-// until the deadline: it is idempotent on the host.
-func (h *hostRun) confirm(ctx context.Context, until time.Time, results []probe.Result) error {
-	for {
-		s, err := h.agent.Confirm(ctx, protocol.DecideRequest{ID: h.id, Results: results})
-		if err == nil {
-			h.status = s
-			return nil
-		}
-		var said *protocol.Error
-		if errors.As(err, &said) {
-			return said
-		}
-		if err := h.redial(ctx, redialFirst, until); err != nil {
-			return fmt.Errorf("the confirmation did not reach the host: %v", err)
-		}
-	}
-}
-
 // interrupt asks the host to go back because the user stopped the run. During a
 // commit it is refused there, and the commit is waited for.
 func (h *hostRun) interrupt(ctx context.Context) {
 	h.interrupted.Store(true)
 	limit, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
-	conn, a, _, err := h.connect(limit)
+	var facts protocol.Facts
+	conn, a, err := h.connect(limit, agent.AskFacts(profiles.System, &facts))
 	if err != nil {
 		return
 	}

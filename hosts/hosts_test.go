@@ -149,7 +149,6 @@ probes = ["no-new-failed-units"]
 
 [probes.onepassword-secrets]
 unit = ["opnix-secrets"]
-strict = true
 on_fail = "alert"
 secrets = [{ path = "/run/secrets/token", owner = "caddy", mode = "0440" }]
 
@@ -184,7 +183,7 @@ path = "/a"
 kind = "onepassword-secrets"
 `)
 	opnix := inv.Probes["onepassword-secrets"]
-	if !opnix.Strict || opnix.OnFail != OnFailAlert || !reflect.DeepEqual(opnix.Units, []string{"opnix-secrets.service"}) ||
+	if opnix.OnFail != OnFailAlert || !reflect.DeepEqual(opnix.Units, []string{"opnix-secrets.service"}) ||
 		!reflect.DeepEqual(opnix.Secrets, []Secret{{"/run/secrets/token", "caddy", "root", "0440"}}) {
 		t.Errorf("got %+v", opnix)
 	}

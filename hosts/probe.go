@@ -28,7 +28,8 @@ type Probe struct {
 	// Secrets belongs to onepassword-secrets: files expected beyond those that
 	// the system's own configuration declares.
 	Secrets []Secret
-	// Strict belongs to the presets: what they would only mention is a failure.
+	// Strict belongs to hercules-ci-agent: its windows outlast every restart that
+	// systemd may still have in store.
 	Strict bool
 }
 
@@ -180,7 +181,6 @@ func (s *section) probeParameters(probe *Probe) {
 		s.need("argv", probe.Argv, `argv = ["systemctl", "is-active", "nginx"]`)
 	case KindOnePassword:
 		s.units(&probe.Units)
-		s.boolean("strict", &probe.Strict)
 		s.secrets(&probe.Secrets)
 	case KindHerculesCI:
 		s.units(&probe.Units)

@@ -135,7 +135,7 @@ func (h *Host) launch() error {
 	defer func() { _ = console.Close() }()
 	args := []string{"--net=" + h.world.netnsPath(), "--", "unshare", "--mount", "--",
 		"bash", "-c", launchScript, "launch.sh", "run", h.dir(), h.record.Lower, string(h.cgroup()), h.port()}
-	cmd := exec.Command("nsenter", append(args, h.nspawnArgs()...)...)
+	cmd := exec.Command("nsenter", append(args, h.nspawnArgs()...)...) //nolint:noctx // no context ends it
 	cmd.Dir = "/"
 	cmd.Env = []string{"PATH=" + debianPath, "LC_ALL=C.UTF-8"}
 	cmd.Stdout, cmd.Stderr = console, console

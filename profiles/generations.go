@@ -110,6 +110,9 @@ func Restore(profile string, to Generation, made string) error {
 	if _, ok := generationNumber(profile, to.Link); !ok {
 		return fmt.Errorf("restore profile: %q is not one of its generations", to.Link)
 	}
+	if err := ensureLink(filepath.Join(filepath.Dir(profile), to.Link), to.Path); err != nil {
+		return fmt.Errorf("restore profile: %v", err)
+	}
 	if err := atomicfile.Symlink(to.Link, profile); err != nil {
 		return fmt.Errorf("restore profile: %v", err)
 	}
@@ -121,6 +124,22 @@ func Restore(profile string, to Generation, made string) error {
 	}
 	if err := os.Remove(filepath.Join(filepath.Dir(profile), made)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("remove generation: %v", err)
+	}
+	return nil
+}
+
+// ensureLink makes the link of a generation again where a garbage collection of
+// old generations removed it; the system itself was kept by its root.
+func ensureLink(link, path string) error {
+	target, err := os.Readlink(link)
+	if errors.Is(err, fs.ErrNotExist) {
+		return atomicfile.Symlink(path, link)
+	}
+	if err != nil {
+		return err
+	}
+	if target != path {
+		return fmt.Errorf("%s points at %s, not at %s", link, target, path)
 	}
 	return nil
 }

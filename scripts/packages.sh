@@ -19,8 +19,9 @@ need_packages() {
     fail "missing: ${missing[*]}; this machine has no apt-get to install them with"
   ((EUID == 0)) || fail "missing: ${missing[*]}; run as root to install them"
   echo "installing ${missing[*]}" >&2
-  apt-get update -qq >&2
-  DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "${missing[@]}" >&2
+  # Of what apt says only the errors are of interest.
+  apt-get update -qq >/dev/null
+  DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "${missing[@]}" >/dev/null
 }
 
 # need_go: Go of the version that go.mod asks for. Newer toolchains fetch it themselves.

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode"
 
 	"github.com/hbohlen/hdeploy/profiles/nixos"
 	"github.com/hbohlen/hdeploy/profiles/protocol"
@@ -39,7 +40,11 @@ func (a agent) log(p protocol.LogRequest) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	lines := strings.Split(strings.TrimSpace(string(data)), "\n")
+	text := strings.TrimSpace(string(data))
+	if text == "" {
+		return protocol.LogResult{}, nil
+	}
+	lines := strings.Split(text, "\n")
 	wanted := min(max(p.Lines, 1), logLines)
 	lines = lines[max(0, len(lines)-wanted):]
 	for i := range lines {
@@ -62,7 +67,8 @@ func followLog(ctx context.Context, name string, skip int, emit func(any) error)
 	go func() {
 		defer close(done)
 		var tail logReader
-		for ctx.Err() == nil {
+		for over := false; !over; {
+			over = ctx.Err() != nil // the last look comes after the end
 			for _, line := range tail.read(name) {
 				if skip--; skip >= 0 {
 					continue
@@ -71,9 +77,11 @@ func followLog(ctx context.Context, name string, skip int, emit func(any) error)
 					return
 				}
 			}
-			select {
-			case <-ctx.Done():
-			case <-time.After(100 * time.Millisecond):
+			if !over {
+				select {
+				case <-ctx.Done():
+				case <-time.After(100 * time.Millisecond):
+				}
 			}
 		}
 	}()
@@ -115,10 +123,10 @@ func (l *logReader) read(name string) []string {
 // printable caps a line and removes what could act on a terminal.
 func printable(line string) string {
 	line = strings.Map(func(r rune) rune {
-		if r == '\t' {
+		switch {
+		case r == '\t' || r > unicode.MaxLatin1 && unicode.IsSpace(r):
 			return ' '
-		}
-		if r < ' ' || r >= 0x7f && r < 0xa0 || r == '\uFFFD' {
+		case !unicode.IsPrint(r) || r == unicode.ReplacementChar:
 			return -1
 		}
 		return r

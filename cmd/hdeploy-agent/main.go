@@ -14,11 +14,9 @@ import (
 	"syscall"
 
 	"github.com/hbohlen/hdeploy/profiles/nixos"
+	"github.com/hbohlen/hdeploy/profiles/protocol"
 	"github.com/hbohlen/hdeploy/profiles/transaction"
 )
-
-// version is set by the linker.
-var version = "development"
 
 func main() {
 	// Output of a unit or of a connection that is gone must end nothing.
@@ -37,10 +35,10 @@ func run(ctx context.Context, args []string) error {
 		return hostEngine().Supervise(ctx, args[1])
 	case len(args) == 2 && args[0] == "deadman" && transaction.ValidID(args[1]):
 		return hostEngine().TakeOver(ctx, args[1], "the dead-man's switch acted: the supervisor was gone or the last deadline had passed")
-	case len(args) == 4 && args[0] == "switch":
-		return nixos.RunSwitch(args[1], args[2], args[3])
+	case len(args) >= 3 && args[0] == "switch":
+		return nixos.RunSwitch(args[1], args[2:])
 	case len(args) == 1 && args[0] == "version":
-		_, err := fmt.Println(version)
+		_, err := fmt.Println(protocol.Release)
 		return err
 	}
 	return fmt.Errorf("this program is run by hdeploy, not by people (arguments %q)", args)

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/hbohlen/hdeploy/profiles"
@@ -23,7 +24,7 @@ const settleLimit = 10 * time.Minute
 
 func serve(ctx context.Context, in io.Reader, out io.Writer) error {
 	a := agent{engine: hostEngine()}
-	return protocol.Serve(ctx, in, out, protocol.Hello{Protocol: protocol.Version, Program: version}, a.handle)
+	return protocol.Serve(ctx, in, out, protocol.Hello{Protocol: protocol.Version, Program: protocol.Release}, a.handle)
 }
 
 // agent answers the methods of the protocol.
@@ -33,8 +34,6 @@ func (a agent) handle(ctx context.Context, method string, params json.RawMessage
 	switch method {
 	case protocol.MethodFacts:
 		return decoded(params, func(p protocol.FactsRequest) (any, error) { return a.facts(ctx, p) })
-	case protocol.MethodRoot:
-		return decoded(params, func(p protocol.RootRequest) (any, error) { return a.root(ctx, p) })
 	case protocol.MethodMissing:
 		return decoded(params, func(p protocol.MissingRequest) (any, error) { return missing(p), nil })
 	case protocol.MethodLog:
@@ -44,7 +43,7 @@ func (a agent) handle(ctx context.Context, method string, params json.RawMessage
 	case protocol.MethodWatch:
 		return decoded(params, func(p protocol.WatchRequest) (any, error) { return a.watch(ctx, p, emit) })
 	case protocol.MethodConfirm:
-		return decoded(params, func(p protocol.DecideRequest) (any, error) { return a.confirm(ctx, p) })
+		return decoded(params, func(p protocol.DecideRequest) (any, error) { return a.confirm(ctx, p, emit) })
 	case protocol.MethodAbort:
 		return decoded(params, func(p protocol.DecideRequest) (any, error) { return a.abort(ctx, p) })
 	case protocol.MethodProbe:
@@ -63,25 +62,6 @@ func decoded[P any](params json.RawMessage, handle func(P) (any, error)) (any, e
 
 func refuse(format string, args ...any) error {
 	return &protocol.Error{Code: protocol.CodeRefused, Message: fmt.Sprintf(format, args...)}
-}
-
-// root adds the root first and looks then: a path that is valid under a root
-// stays valid.
-func (a agent) root(ctx context.Context, p protocol.RootRequest) (any, error) {
-	if !transaction.ValidID(p.ID) || !profiles.ValidStorePath(p.Path) {
-		return nil, refuse("not a transaction id and a store path: %q, %q", p.ID, p.Path)
-	}
-	running, err := filepath.EvalSymlinks("/run/current-system")
-	if err != nil {
-		return nil, err
-	}
-	if err := profiles.AddRoot(p.ID+"-new", p.Path); err != nil {
-		return nil, err
-	}
-	if _, err := systemd.Of(running).Output(ctx, "nix-store", "--check-validity", p.Path); err != nil {
-		return protocol.RootResult{Missing: []string{p.Path}}, nil
-	}
-	return protocol.RootResult{}, nil
 }
 
 // missing looks for the paths themselves: the database can only say more than
@@ -117,18 +97,29 @@ func (a agent) begin(ctx context.Context, p protocol.StartRequest) (*protocol.St
 	if err != nil {
 		return nil, err
 	}
-	baseline, err := probe.Take(ctx, systemd.Of(running))
-	if err != nil {
-		return nil, refuse("the state of the host before the trial could not be read: %v", err)
-	}
 	if err := a.engine.Store.Open(); err != nil {
 		return nil, refuse("%v", err)
 	}
+	var baseline probe.Baseline
+	var baselineErr, missing error
+	var looks sync.WaitGroup
+	looks.Go(func() { baseline, baselineErr = probe.Take(ctx, systemd.Of(running)) })
+	looks.Go(func() { missing = keep(ctx, running, p.ID, p.New) })
+	looks.Wait()
+	if missing != nil {
+		return nil, missing
+	}
+	if baselineErr != nil {
+		return nil, refuse("the state of the host before the trial could not be read: %v", baselineErr)
+	}
 	r, err := a.engine.Prepare(ctx, transaction.Plan{
-		ID: p.ID, Deployer: p.Deployer, Revision: p.Revision, Agent: version, Profile: p.Profile, New: p.New,
+		ID: p.ID, Deployer: p.Deployer, Revision: p.Revision, Agent: protocol.Release, Profile: p.Profile, New: p.New,
 		Running: p.Running, Limits: p.Limits, Probes: p.Probes, Baseline: baseline,
 	})
 	var locked *transaction.LockedError
+	if errors.As(err, &locked) && locked.Holder.ID == p.ID {
+		return a.status(locked.Holder), nil // the answer to the first request was lost
+	}
 	if errors.As(err, &locked) {
 		return nil, &protocol.Error{Code: protocol.CodeLocked, Message: err.Error(), Status: a.status(locked.Holder)}
 	}
@@ -136,6 +127,21 @@ func (a agent) begin(ctx context.Context, p protocol.StartRequest) (*protocol.St
 		return nil, refuse("%v", err)
 	}
 	return a.status(*r), nil
+}
+
+// keep adds the closure's root first and looks then whether it is whole: a path
+// that is valid under a root stays valid.
+func keep(ctx context.Context, running, id, closure string) error {
+	if err := profiles.AddRoot(id+"-new", closure); err != nil {
+		return err
+	}
+	if _, err := systemd.Of(running).Output(ctx, "nix-store", "--check-validity", closure); err != nil {
+		return &protocol.Error{Code: protocol.CodeMissing, Message: fmt.Sprintf("%s is not valid on the host", closure)}
+	}
+	if _, err := os.Stat(filepath.Join(closure, "bin/switch-to-configuration")); err != nil {
+		return refuse("%s is not a NixOS system: %v", closure, err)
+	}
+	return nil
 }
 
 func validStart(p protocol.StartRequest) error {
@@ -147,9 +153,6 @@ func validStart(p protocol.StartRequest) error {
 	}
 	if !profiles.ValidStorePath(p.New) {
 		return refuse("not a store path: %q", p.New)
-	}
-	if _, err := os.Stat(filepath.Join(p.New, "bin/switch-to-configuration")); err != nil {
-		return refuse("%s is not a NixOS system: %v", p.New, err)
 	}
 	if err := p.Limits.Validate(); err != nil {
 		return refuse("%v", err)
@@ -185,9 +188,12 @@ func (a agent) watch(ctx context.Context, p protocol.WatchRequest, emit func(any
 	return a.status(last), nil
 }
 
-func (a agent) confirm(ctx context.Context, p protocol.DecideRequest) (any, error) {
+func (a agent) confirm(ctx context.Context, p protocol.DecideRequest, emit func(any) error) (any, error) {
 	r, err := a.engine.Confirm(ctx, p.ID, p.Results)
-	return a.decided(r, err)
+	if err != nil {
+		return a.decided(r, err)
+	}
+	return a.watch(ctx, protocol.WatchRequest{ID: p.ID, SkipLines: p.SkipLines}, emit)
 }
 
 func (a agent) abort(ctx context.Context, p protocol.DecideRequest) (any, error) {

@@ -44,6 +44,7 @@ func readCommon(c *cli.Context, s streams) (commonOptions, error) {
 		return o, usageFailure("--output terminal and the log share standard error; add --log-file FILE", "hdeploy help "+c.Command.Name)
 	case display.Auto:
 		o.output = display.Plain
+	case display.Plain, display.JSON, display.Quiet: // write whole lines
 	}
 	return o, nil
 }

@@ -9,10 +9,11 @@ import (
 
 	"github.com/hbohlen/hdeploy/deploy/display"
 	"github.com/hbohlen/hdeploy/deploy/event"
+	"github.com/hbohlen/hdeploy/profiles/protocol"
 )
 
 // release is the version of hdeploy.
-const release = "0.1.0"
+const release = protocol.Release
 
 func versionCommand(s streams) *cli.Command {
 	return newCommand(commandSpec{

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"regexp"
 	"strings"
 	"time"
 
@@ -53,9 +54,6 @@ func (e *Error) Error() string {
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Cause }
 
-// Program is the version that this side tells the agent.
-type Program string
-
 // startLimit bounds the start of the agent, uploadLimit that with its upload
 // over a slow line.
 const (
@@ -71,29 +69,49 @@ type Agent struct {
 	stderr  *capture
 }
 
+// First is the first call to an agent. Its answer shows that an agent runs, so
+// that starting one costs no round trip of its own.
+type First struct {
+	method         string
+	params, result any
+	on             func(json.RawMessage)
+	limit          time.Duration
+}
+
+// AskFacts asks what is true on the host.
+func AskFacts(profile string, facts *protocol.Facts) First {
+	return First{method: protocol.MethodFacts, params: protocol.FactsRequest{Profile: profile}, result: facts, limit: startLimit}
+}
+
+// SayConfirm is the deployer's last word, as the first one on a new connection;
+// on is called with what follows. It ends with the transaction, within limit.
+func SayConfirm(r protocol.DecideRequest, limit time.Duration, end *protocol.Status, on func(protocol.WatchEvent)) First {
+	return First{method: protocol.MethodConfirm, params: r, result: end, on: events(on), limit: limit}
+}
+
 // Start starts the agent on the host, uploading it first where it is not there,
-// and asks it for the host's facts. The error is an [*Error], a [*remote.Error]
-// or the agent's own [*protocol.Error].
-func Start(ctx context.Context, conn *remote.Conn, program Program, ask protocol.FactsRequest) (*Agent, protocol.Facts, error) {
+// and makes the first call. The error is an [*Error], a [*remote.Error] or the
+// agent's own [*protocol.Error], beside which the agent is returned.
+func Start(ctx context.Context, conn *remote.Conn, first First) (*Agent, error) {
 	script, err := startScript()
 	if err != nil {
-		return nil, protocol.Facts{}, err
+		return nil, err
 	}
-	a, facts, err := launch(ctx, conn, program, script, ask, startLimit)
+	a, err := launch(ctx, conn, script, first)
 	var failed *exitError
 	if !errors.As(err, &failed) || failed.code != exitAbsent {
-		return a, facts, explain(err)
+		return a, explain(err)
 	}
 	upload, remove, err := send(ctx, conn, strings.TrimSpace(lastLine(failed.said)))
 	if err != nil {
-		return nil, facts, err
+		return nil, err
 	}
 	defer remove()
 	if script, err = installScript(upload); err != nil {
-		return nil, facts, err
+		return nil, err
 	}
-	a, facts, err = launch(ctx, conn, program, script, ask, startLimit)
-	return a, facts, explain(err)
+	a, err = launch(ctx, conn, script, first)
+	return a, explain(err)
 }
 
 // exitError is a script that ended instead of becoming an agent.
@@ -104,29 +122,30 @@ type exitError struct {
 
 func (e *exitError) Error() string { return fmt.Sprintf("exit code %d: %s", e.code, lastLine(e.said)) }
 
-// launch runs a script that becomes the agent. The first call is the facts': its
-// answer shows that an agent runs, without a round trip of its own.
-func launch(ctx context.Context, conn *remote.Conn, program Program, script string, ask protocol.FactsRequest, limit time.Duration) (*Agent, protocol.Facts, error) {
+// launch runs a script that becomes the agent, and makes the first call.
+func launch(ctx context.Context, conn *remote.Conn, script string, first First) (*Agent, error) {
 	a := &Agent{stderr: &capture{}}
-	var facts protocol.Facts
 	// The agent outlives the start: only the first call is bounded by it.
 	process, err := conn.Start(context.WithoutCancel(ctx), conn.Elevated([]string{"/bin/sh", "-c", script}), a.stderr)
 	if err != nil {
-		return nil, facts, err
+		return nil, err
 	}
 	a.process = process
-	a.client = protocol.NewClient(process, protocol.Hello{Protocol: protocol.Version, Program: string(program)})
-	limited, cancel := context.WithTimeout(ctx, limit)
+	a.client = protocol.NewClient(process, protocol.Hello{Protocol: protocol.Version, Program: protocol.Release})
+	limited, cancel := context.WithTimeout(ctx, first.limit)
 	defer cancel()
-	err = a.client.Call(limited, protocol.MethodFacts, ask, &facts, nil)
+	err = a.client.Call(limited, first.method, first.params, first.result, first.on)
 	if err == nil {
-		return a, facts, nil
+		return a, nil
 	}
 	var own *protocol.Error
 	var versions *protocol.VersionError
-	if errors.As(err, &own) || errors.As(err, &versions) {
+	if errors.As(err, &own) {
+		return a, err
+	}
+	if errors.As(err, &versions) {
 		process.Close()
-		return nil, facts, err
+		return nil, err
 	}
 	// A script that ends by itself tells its exit code; one that hangs is ended.
 	hangs := time.AfterFunc(exitGrace, process.Kill)
@@ -134,11 +153,11 @@ func launch(ctx context.Context, conn *remote.Conn, program Program, script stri
 	hangs.Stop()
 	switch {
 	case ctx.Err() != nil:
-		return nil, facts, ctx.Err()
+		return nil, ctx.Err()
 	case waitErr != nil:
-		return nil, facts, waitErr
+		return nil, waitErr
 	}
-	return nil, facts, &exitError{code: exit.Code, said: a.stderr.String()}
+	return nil, &exitError{code: exit.Code, said: a.stderr.String()}
 }
 
 // explain turns the end of a script into words. Exit codes 126 and 127 are the
@@ -158,15 +177,19 @@ func explain(err error) error {
 		return &Error{Kind: Platform, Cause: errors.New("there is no agent for this platform"), Said: said}
 	case failed.code == exitAltered:
 		return &Error{Kind: Upload, Cause: errors.New("the uploaded agent arrived damaged")}
-	case failed.code == 126 || strings.Contains(said, "Permission denied") && strings.Contains(said, dir):
+	case failed.code == 126:
 		return &Error{Kind: NotExecutable, Cause: fmt.Errorf("the agent in %s cannot be executed", dir), Said: said}
-	case strings.Contains(failed.said, "sudo:") || strings.Contains(failed.said, "doas:") || strings.Contains(failed.said, "password is required"):
+	case noElevation.MatchString(failed.said):
 		return &Error{Kind: Elevation, Cause: errors.New("the login user may not become root without a password"), Said: said}
 	case strings.Contains(failed.said, "No space left"):
 		return &Error{Kind: Upload, Cause: errors.New("the host's disk is full"), Said: said}
 	}
 	return &Error{Kind: Silent, Cause: fmt.Errorf("the agent did not start (exit code %d)", failed.code), Said: said}
 }
+
+// noElevation is what sudo, doas and run0 say when they refuse, and what a shell
+// without root's rights says about root's directory.
+var noElevation = regexp.MustCompile(`(?m)(^|: )(sudo|doas|run0):|password is required|not in the sudoers file|is not allowed to execute|^(mkdir|chmod|mktemp):.*(Permission denied|Operation not permitted)`)
 
 // send uploads the agent for a machine into a private directory of the login
 // user. remove deletes it again.
@@ -223,13 +246,6 @@ func send(ctx context.Context, conn *remote.Conn, machine string) (file string, 
 // Close ends the agent's process. Transactions on the host go on.
 func (a *Agent) Close() error { return a.client.Close() }
 
-// Root keeps a closure on the host and returns what of it is missing.
-func (a *Agent) Root(ctx context.Context, id, closure string) ([]string, error) {
-	var result protocol.RootResult
-	err := a.client.Call(ctx, protocol.MethodRoot, protocol.RootRequest{ID: id, Path: closure}, &result, nil)
-	return result.Missing, err
-}
-
 // Missing returns which of the paths the host lacks.
 func (a *Agent) Missing(ctx context.Context, paths []string) ([]string, error) {
 	var result protocol.MissingResult
@@ -244,17 +260,16 @@ func (a *Agent) Begin(ctx context.Context, r protocol.StartRequest) (*protocol.S
 
 // Watch follows a transaction; on is called with each event.
 func (a *Agent) Watch(ctx context.Context, r protocol.WatchRequest, on func(protocol.WatchEvent)) (*protocol.Status, error) {
-	return a.status(ctx, protocol.MethodWatch, r, func(body json.RawMessage) {
+	return a.status(ctx, protocol.MethodWatch, r, events(on))
+}
+
+func events(on func(protocol.WatchEvent)) func(json.RawMessage) {
+	return func(body json.RawMessage) {
 		var e protocol.WatchEvent
 		if json.Unmarshal(body, &e) == nil {
 			on(e)
 		}
-	})
-}
-
-// Confirm is the deployer's last word.
-func (a *Agent) Confirm(ctx context.Context, r protocol.DecideRequest) (*protocol.Status, error) {
-	return a.status(ctx, protocol.MethodConfirm, r, nil)
+	}
 }
 
 // Abort asks for the previous system.

@@ -3,11 +3,11 @@ package agent
 import (
 	"fmt"
 	"strings"
+
+	"github.com/hbohlen/hdeploy/hosts/remote"
 )
 
-// The scripts run under /bin/sh as root. They contain neither quotes of the
-// outer shell nor backslashes, so that every login shell hands them on intact,
-// and look programs up where NixOS has them.
+// The scripts run under /bin/sh as root and look programs up where NixOS has them.
 
 const (
 	dir = "/var/lib/hdeploy/agent"
@@ -55,11 +55,16 @@ func installScript(upload string) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	// The path begins with what the host called the home directory.
+	quoted, err := remote.Quote([]string{upload})
+	if err != nil {
+		return "", err
+	}
 	return fmt.Sprintf(prologue, arms) + fmt.Sprintf(`mkdir -p "$d" && chmod 700 /var/lib/hdeploy "$d" || exit 1
 t=$(mktemp "$d/.upload-XXXXXXXX") || exit 1
-cat < %q > "$t" || { rm -f "$t"; exit 1; }
+cat < %s > "$t" || { rm -f "$t"; exit 1; }
 if [ "$(sha256sum < "$t")" != "$h  -" ]; then rm -f "$t"; exit 98; fi
 chmod 700 "$t" && sync "$t" && mv -f "$t" "$a" || exit 1
 for o in "$d"/hdeploy-agent-*; do [ "$o" = "$a" ] || rm -f "$o"; done
-exec "$a" serve`, upload), nil
+exec "$a" serve`, quoted), nil
 }

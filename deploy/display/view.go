@@ -221,6 +221,7 @@ func (p *phase) line(sc screen) string {
 		paint = sc.st.bad
 	case event.Skipped:
 		paint = sc.st.dim
+	case event.Done:
 	}
 	took := ""
 	if p.status != event.Skipped {

@@ -277,6 +277,7 @@ func (t *tracker) finish() {
 	case building:
 		// While a builder ends, Nix 2.34 counts it twice.
 		t.count.Total = t.count.Done
+	case quiet, copying:
 	}
 }
 

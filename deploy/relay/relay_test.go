@@ -176,7 +176,7 @@ func TestManyConnectionsCarryTheirOwnBytes(t *testing.T) {
 func TestDialFailureIsKept(t *testing.T) {
 	refused := errors.New("no daemon there")
 	r := start(t, func(context.Context) (net.Conn, error) { return nil, refused })
-	if _, err := connect(t, r).Read(make([]byte, 1)); err != io.EOF && !isReset(err) {
+	if _, err := connect(t, r).Read(make([]byte, 1)); !errors.Is(err, io.EOF) && !isReset(err) {
 		t.Errorf("got %v", err)
 	}
 	if !errors.Is(r.Err(), refused) {

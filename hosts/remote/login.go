@@ -74,7 +74,10 @@ func (k *keyring) askAgent(ctx context.Context, socket string) {
 		return
 	}
 	if deadline, ok := ctx.Deadline(); ok {
-		conn.SetDeadline(deadline)
+		if err := conn.SetDeadline(deadline); err != nil {
+			k.agentFault = errors.Join(err, conn.Close())
+			return
+		}
 	}
 	k.agentConn = conn
 	client := agent.NewClient(conn)

@@ -82,7 +82,7 @@ func (p *Process) run(line string, requests <-chan *ssh.Request) {
 	defer p.release()
 	var owned sync.WaitGroup
 	owned.Go(func() {
-		io.Copy(p.stderr, p.channel.Stderr())
+		_, _ = io.Copy(p.stderr, p.channel.Stderr()) // a lost connection is told by Wait
 	})
 	refused := false
 	owned.Go(func() {
@@ -119,7 +119,7 @@ func (p *Process) note(request *ssh.Request) {
 		}
 	}
 	if request.WantReply {
-		request.Reply(false, nil)
+		_ = request.Reply(false, nil)
 	}
 }
 
@@ -137,7 +137,7 @@ func signalCode(name string) int {
 // Kill asks the host to kill the command and closes its stream, as the end of
 // the context does; Wait then tells how it ended, if the host still says so.
 func (p *Process) Kill() {
-	p.channel.SendRequest("signal", false, ssh.Marshal(struct{ Name string }{"KILL"}))
+	_, _ = p.channel.SendRequest("signal", false, ssh.Marshal(struct{ Name string }{"KILL"}))
 	p.channel.Close()
 }
 
@@ -193,7 +193,7 @@ func (c *Conn) Run(ctx context.Context, argv []string, stdin io.Reader) (Result,
 		defer close(copied)
 		var feeding sync.WaitGroup
 		feeding.Go(func() { p.feed(stdin) })
-		io.Copy(out, p)
+		_, _ = io.Copy(out, p) // a lost connection is told by Wait
 		feeding.Wait()
 	}()
 	select {
@@ -215,9 +215,9 @@ func (c *Conn) Run(ctx context.Context, argv []string, stdin io.Reader) (Result,
 // no failure.
 func (p *Process) feed(stdin io.Reader) {
 	if stdin != nil {
-		io.Copy(onlyWriter{p}, stdin)
+		_, _ = io.Copy(onlyWriter{p}, stdin)
 	}
-	p.CloseWrite()
+	_ = p.CloseWrite()
 }
 
 // onlyWriter hides everything but Write.

@@ -27,7 +27,7 @@ var _ net.Conn = (*Stream)(nil)
 // kind [Lost] when the connection was lost.
 func (s *Stream) Read(buffer []byte) (int, error) {
 	n, err := s.channel.Read(buffer)
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		if lost := s.conn.lostError(); lost != nil {
 			return n, lost
 		}
@@ -41,7 +41,7 @@ func (s *Stream) Write(data []byte) (int, error) {
 		if lost := s.conn.lostError(); lost != nil {
 			return n, lost
 		}
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return n, io.ErrClosedPipe // the host closed it; an end of file is no reason not to write
 		}
 	}
@@ -62,8 +62,10 @@ func ignoreEnd(err error) error {
 	return err
 }
 
-// LocalAddr and RemoteAddr only name the stream.
-func (s *Stream) LocalAddr() net.Addr  { return streamAddr("local") }
+// LocalAddr only names the stream.
+func (s *Stream) LocalAddr() net.Addr { return streamAddr("local") }
+
+// RemoteAddr only names the stream.
 func (s *Stream) RemoteAddr() net.Addr { return streamAddr(s.conn.target.Host + ":" + s.name) }
 
 // SetDeadline fails: the stream knows no deadlines.

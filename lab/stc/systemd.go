@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -31,7 +32,8 @@ func exitedZero(err error) (bool, error) {
 	if err == nil {
 		return true, nil
 	}
-	if _, exited := err.(*exec.ExitError); exited {
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
 		return false, nil
 	}
 	return false, fmt.Errorf("run program: %v", err)

@@ -75,8 +75,14 @@ func runTests(m *testing.M) (code int) {
 	}
 }
 
+// openWorld makes the world, under a name that HDEPLOY_LAB_WORLD may choose: two
+// runs at the same time need two.
 func openWorld(ctx context.Context) (err error) {
-	world, err = lab.OpenFresh(ctx, "tests")
+	name := "tests"
+	if chosen := os.Getenv("HDEPLOY_LAB_WORLD"); chosen != "" {
+		name = chosen
+	}
+	world, err = lab.OpenFresh(ctx, name)
 	return err
 }
 
@@ -140,6 +146,7 @@ func newSite(t *testing.T, options lab.HostOptions) *site {
 	}
 	s := &site{t: t, host: host, dir: "/root/" + name}
 	t.Cleanup(s.leave)
+	s.awaitBoot()
 	if err := workstation.NewFlake(t.Context(), s.dir+"/flake"); err != nil {
 		t.Fatal(err)
 	}
@@ -155,8 +162,8 @@ func (s *site) leave() {
 	defer cancel()
 	if s.t.Failed() && s.host.Running() {
 		for _, command := range []string{
-			"journalctl -b -o short-monotonic --no-pager -n 120 | cut -c1-300",
-			"cat /run/hdeploy/*/activation.log | tail -n 60; cat /var/lib/hdeploy/transaction.json",
+			"journalctl -b -o short-monotonic --no-pager -n 80 | cut -c1-200",
+			"cat /run/hdeploy/*/activation.log | tail -n 40; cut -c1-3000 /var/lib/hdeploy/transaction.json",
 		} {
 			result, err := s.host.Exec(ctx, "sh", "-c", command)
 			s.t.Logf("%s: %s\n%s%s%v", s.host.Name, command, result.Stdout, result.Stderr, err)
@@ -184,6 +191,9 @@ func (s *site) configure(changes settings) {
 // faulty configures a revision with faults.
 func (s *site) faulty(revision string, faults settings) {
 	s.t.Helper()
+	if faults == nil {
+		faults = settings{}
+	}
 	s.configure(settings{"revision": revision, "faults": faults})
 }
 
@@ -228,6 +238,40 @@ func eventually(t *testing.T, limit time.Duration, probe func() string) {
 			t.Fatalf("not within %v: %s", limit, missing)
 		}
 	}
+}
+
+// hold makes the deployer, once it reached the host over a new connection, judge
+// for at most this long, until release. The host waits meanwhile.
+func (s *site) hold(limit time.Duration) {
+	s.t.Helper()
+	s.inventory.Probes = `["hold"]`
+	s.inventory.Tables = fmt.Sprintf("[probes.hold]\nkind = \"command\"\nfrom = \"deployer\"\nargv = [\"test\", \"-e\", %q]\ninterval = \"200ms\"\ndeadline = %q\n",
+		s.dir+"/release", limit)
+}
+
+func (s *site) release() { s.write("release", "") }
+
+// powerCut pulls the plug, and powerOn plugs it in again.
+func (s *site) powerCut() {
+	s.t.Helper()
+	if err := s.host.PowerCut(s.t.Context()); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+func (s *site) powerOn() {
+	s.t.Helper()
+	if err := s.host.Boot(s.t.Context()); err != nil {
+		s.t.Fatal(err)
+	}
+	s.awaitBoot()
+}
+
+// awaitBoot waits until nothing is being started any more: sshd answers before
+// that, and a snapshot would see units come.
+func (s *site) awaitBoot() {
+	s.t.Helper()
+	s.on("timeout 50 systemctl is-system-running --wait || systemctl is-system-running | grep -q degraded")
 }
 
 // tail is the end of a long text.

@@ -25,10 +25,13 @@ type snapshot struct {
 	BootText          string
 	// Units are those that are active.
 	Units map[string]unitState
+	// Failed are those that failed.
+	Failed map[string]string
 	// Roots maps hdeploy's garbage-collection roots to what they keep.
 	Roots map[string]string
-	// Left is everything of hdeploy's that only lives as long as a transaction:
-	// units, their files, the agent's copy, uploads, held locks.
+	// Left is everything that only lives as long as a transaction: hdeploy's units,
+	// their files, the agent's copy, uploads, held locks, and the lists by which a
+	// switch that was killed would be resumed.
 	Left []string
 }
 
@@ -45,12 +48,14 @@ section boot; find /boot -type f -exec sha256sum {} + | sort -k2
 section boottext; cat /boot/loader/loader.conf /boot/grub/grub.cfg
 section roots; links '/nix/var/nix/gcroots/hdeploy/*'
 section units; systemctl show '*' -p Id,ActiveState,SubState,InvocationID,MainPID,Transient
+section failed; systemctl list-units --all --failed --plain --no-legend | sed -n 's/^\([^ ]*\) .*/\1 failed/p'
 section left
 systemctl list-units --all --plain --no-legend 'hdeploy-*' | sed 's/^/unit /'
 find /run/systemd/system /run/systemd/transient -name '*hdeploy-*' | sed 's/^/file /'
 find /run/hdeploy -name agent | sed 's/^/file /'
 find /root /home /tmp -maxdepth 2 -name '.hdeploy-*' | sed 's/^/upload /'
 find /var/lib/hdeploy -name '*.tmp*' -o -path '/var/lib/hdeploy/*' -name '.upload-*' | sed 's/^/file /'
+find /run/nixos -name '*-list' | sed 's/^/file /'
 for l in /run/nixos/switch-to-configuration.lock /run/hdeploy/lock /run/hdeploy/*/actor.lock; do
   [ ! -e "$l" ] || flock -n "$l" true || echo "locked $l"
 done
@@ -79,7 +84,7 @@ func takeSnapshot(t *testing.T, host *lab.Host) snapshot {
 		Running: strings.Join(parts["running"], ""), Profile: strings.Join(parts["profile"], ""),
 		Generations: pairs(parts["generations"], 0), Boot: pairs(parts["boot"], 1),
 		BootText: strings.Join(parts["boottext"], "\n"), Roots: pairs(parts["roots"], 0),
-		Units: activeUnits(parts["units"]), Left: parts["left"],
+		Units: activeUnits(parts["units"]), Failed: pairs(parts["failed"], 0), Left: parts["left"],
 	}
 }
 
@@ -94,9 +99,9 @@ func pairs(lines []string, key int) map[string]string {
 	return m
 }
 
-// passing are units that come and go by themselves: of logins, of timers, of
-// whoever asks the bus or a socket.
-var passing = regexp.MustCompile(`^(session-|user@|user-|run-user-|hdeploy-|sshd@|nix-daemon\.service|systemd-(hostnamed|timedated|localed|tmpfiles-clean|journal-flush)|run-credentials-|getty@|console-getty)|\.(device|slice|scope|mount|automount|swap)$`)
+// passing are units that come and go by themselves: of logins, of timers, of the
+// first boot, of whoever asks the bus or a socket.
+var passing = regexp.MustCompile(`^(session-|user@|user-|run-user-|hdeploy-|sshd@|nix-daemon\.service|systemd-(hostnamed|timedated|localed|tmpfiles-clean|journal-flush|sysusers|update-done)|run-credentials-|network-online\.target|getty@|console-getty)|\.(device|slice|scope|mount|automount|swap)$`)
 
 func activeUnits(lines []string) map[string]unitState {
 	units := map[string]unitState{}
@@ -120,7 +125,7 @@ func requireUntouched(t *testing.T, before, after snapshot) {
 	t.Helper()
 	requireRestored(t, before, after)
 	for id, was := range before.Units {
-		if is, ok := after.Units[id]; ok && is != was {
+		if is, ok := after.Units[id]; ok && is.Invocation != was.Invocation {
 			t.Errorf("%s was touched: %+v became %+v", id, was, is)
 		}
 	}
@@ -143,6 +148,7 @@ func requireRestored(t *testing.T, before, after snapshot) {
 	requireEqual(t, "/boot", before.Boot, after.Boot)
 	requireEqual(t, "roots", confirmed(before.Roots), confirmed(after.Roots))
 	requireEqual(t, "units", subStates(before.Units), subStates(after.Units))
+	requireEqual(t, "failed units", before.Failed, after.Failed)
 	requireNothingLeft(t, after)
 }
 
@@ -169,6 +175,9 @@ func subStates(units map[string]unitState) map[string]string {
 	states := map[string]string{}
 	for id, unit := range units {
 		states[id] = unit.Sub
+		if strings.HasSuffix(id, ".socket") { // whether somebody talks to it just now
+			states[id] = "active"
+		}
 	}
 	return states
 }
@@ -201,7 +210,7 @@ func (s *site) snapshot() snapshot {
 	s.t.Helper()
 	for end := time.Now().Add(15 * time.Second); ; time.Sleep(200 * time.Millisecond) {
 		now := takeSnapshot(s.t, s.host)
-		if len(now.Left) == 0 || time.Now().After(end) {
+		if len(now.Left) == 0 && len(now.Roots) == len(confirmed(now.Roots)) || time.Now().After(end) {
 			return now
 		}
 	}

@@ -12,10 +12,11 @@ import (
 )
 
 func TestFirstDeploymentThenUnchangedThenChanged(t *testing.T) {
+	t.Parallel()
 	for _, loader := range []string{lab.GRUB, lab.SystemdBoot} {
 		t.Run(loader, func(t *testing.T) {
 			s := newSite(t, lab.HostOptions{Loader: loader})
-			services := settings{"revision": "1", "configurationLimit": 2, "opnix": settings{}, "hercules": settings{}}
+			services := settings{"revision": "1", "configurationLimit": 2, "opnix": settings{}, "hercules": settings{"restarter": false}}
 			s.inventory.Probes = `["onepassword-secrets", "hercules-ci-agent"]`
 			s.inventory.Tables = quickHercules
 
@@ -88,11 +89,11 @@ else cat /boot/loader/entries/"$(sed -n 's/^default *//p' /boot/loader/loader.co
 	}
 }
 
-// restarted names the units that run in both snapshots, in different invocations.
+// restarted names the services that run in both snapshots, in different invocations.
 func restarted(before, after snapshot) []string {
 	var names []string
 	for id, was := range before.Units {
-		if is, ok := after.Units[id]; ok && is != was {
+		if is, ok := after.Units[id]; ok && is.Invocation != was.Invocation && strings.HasSuffix(id, ".service") {
 			names = append(names, id)
 		}
 	}

@@ -8,6 +8,7 @@ package bootloader
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -94,7 +95,7 @@ func readSystemdBoot(root, esp string) (Default, error) {
 	if err != nil {
 		return Default{}, fmt.Errorf("read systemd-boot: %v", err)
 	}
-	slices.SortFunc(entries, func(a, b string) int { return strings.Compare(b, a) })
+	slices.SortFunc(entries, func(a, b string) int { return compareVersions(b, a) })
 	for _, entry := range entries {
 		if !entryMatches(pattern, filepath.Base(entry)) {
 			continue
@@ -106,6 +107,31 @@ func readSystemdBoot(root, esp string) (Default, error) {
 		return fromCommandLine("systemd-boot", filepath.Base(entry), confValue(data, "options"))
 	}
 	return Default{}, fmt.Errorf("read systemd-boot: no entry matches the default %q", pattern)
+}
+
+// compareVersions compares digit runs as numbers and the rest as text, as far as
+// systemd-boot's order of entries that NixOS writes depends on it.
+func compareVersions(a, b string) int {
+	for a != "" && b != "" {
+		x, y := leadingDigits(a), leadingDigits(b)
+		if x != "" && y != "" {
+			trimmedX, trimmedY := strings.TrimLeft(x, "0"), strings.TrimLeft(y, "0")
+			if c := cmp.Or(cmp.Compare(len(trimmedX), len(trimmedY)), strings.Compare(trimmedX, trimmedY)); c != 0 {
+				return c
+			}
+			a, b = a[len(x):], b[len(y):]
+			continue
+		}
+		if a[0] != b[0] {
+			return cmp.Compare(a[0], b[0])
+		}
+		a, b = a[1:], b[1:]
+	}
+	return cmp.Compare(len(a), len(b))
+}
+
+func leadingDigits(s string) string {
+	return s[:len(s)-len(strings.TrimLeft(s, "0123456789"))]
 }
 
 // entryMatches compares as systemd-boot does: a glob against the entry's id, with
@@ -125,9 +151,9 @@ func entryMatches(pattern, entry string) bool {
 func confValue(data []byte, key string) string {
 	value := ""
 	for line := range strings.Lines(string(data)) {
-		k, v, ok := strings.Cut(strings.TrimSpace(line), " ")
-		if ok && k == key {
-			value = strings.TrimSpace(v)
+		line = strings.TrimSpace(line)
+		if k := strings.IndexAny(line, " \t"); k >= 0 && line[:k] == key {
+			value = strings.TrimSpace(line[k:])
 		}
 	}
 	return value
@@ -148,7 +174,8 @@ func efiDefault(name string) string {
 
 var (
 	grubHeader  = regexp.MustCompile(`^\s*(menuentry|submenu)\s+(?:"([^"]*)"|'([^']*)')`)
-	grubDefault = regexp.MustCompile(`^\s*set\s+default="?([^"\s]*)"?`)
+	grubDefault = regexp.MustCompile(`^\s*set\s+default=(?:"([^"]*)"|'([^']*)'|(\S*))`)
+	grubQuoted  = regexp.MustCompile(`"[^"]*"|'[^']*'|\$\{[^}]*\}`)
 )
 
 // grubItem is an entry or a submenu of the top level: GRUB counts both.
@@ -162,6 +189,9 @@ func readGrub(name string) (Default, error) {
 		return Default{}, err
 	}
 	wanted, items := parseGrub(string(data))
+	if strings.Contains(wanted, "$") {
+		return Default{}, fmt.Errorf("read GRUB: its default is the variable %s, which only GRUB can read", wanted)
+	}
 	for i, item := range items {
 		if wanted == fmt.Sprint(i) || wanted == item.title {
 			return fromCommandLine("grub", item.title, item.linux)
@@ -176,8 +206,9 @@ func parseGrub(text string) (wanted string, items []grubItem) {
 	inEntry := false
 	for line := range strings.Lines(text) {
 		trimmed := strings.TrimSpace(line)
-		if m := grubDefault.FindStringSubmatch(line); m != nil && !strings.Contains(m[1], "$") {
-			wanted = m[1]
+		// next_entry is a one-time choice; without one the default is the other branch.
+		if m := grubDefault.FindStringSubmatch(line); m != nil && !strings.Contains(m[0], "${next_entry}") {
+			wanted = m[1] + m[2] + m[3]
 		}
 		if m := grubHeader.FindStringSubmatch(line); m != nil && depth == 0 {
 			items = append(items, grubItem{title: m[2] + m[3]})
@@ -186,7 +217,8 @@ func parseGrub(text string) (wanted string, items []grubItem) {
 		if last := len(items) - 1; depth > 0 && inEntry && items[last].linux == "" && strings.HasPrefix(trimmed, "linux") {
 			items[last].linux = trimmed
 		}
-		depth += strings.Count(line, "{") - strings.Count(line, "}")
+		bare := grubQuoted.ReplaceAllString(line, "")
+		depth += strings.Count(bare, "{") - strings.Count(bare, "}")
 	}
 	return wanted, items
 }

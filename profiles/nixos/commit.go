@@ -34,7 +34,7 @@ func (h Host) Commit(ctx context.Context, r transaction.Record) (profiles.Genera
 		return at, "", err
 	}
 	if exit != 0 {
-		return at, "", fmt.Errorf("the boot loader was not installed: %s", transaction.ExitMeaning(exit))
+		return at, "", fmt.Errorf("the boot loader was not installed (exit %d)", exit)
 	}
 	boots, err := readBack(r.New, r.Previous.Boots != "")
 	return at, boots, err
@@ -69,14 +69,18 @@ func (h Host) Uncommit(ctx context.Context, r transaction.Record) error {
 	}
 	back := bootTarget(r)
 	exit, err := h.run(ctx, r, switching{role: "rollback", toplevel: back, action: "boot", unchecked: true})
-	if err != nil {
+	// What will boot decides, not how the installation ended: with a full /boot
+	// it fails, and the loader still names the previous system.
+	boots, readErr := readBack(back, r.Previous.Boots != "")
+	switch {
+	case readErr == nil && (boots == back || err == nil && exit == 0):
+		return nil
+	case err != nil:
 		return err
+	case exit != 0:
+		return fmt.Errorf("the boot loader was not put back (exit %d): %v", exit, readErr)
 	}
-	if exit != 0 {
-		return fmt.Errorf("the boot loader was not put back: %s", transaction.ExitMeaning(exit))
-	}
-	_, err = readBack(back, r.Previous.Boots != "")
-	return err
+	return readErr
 }
 
 // bootTarget is the system that was booted by default before.

@@ -94,8 +94,9 @@ func firstLine(name string) string {
 	return line
 }
 
-// free is the space that root can still fill at path or its nearest parent that
-// exists, in bytes.
+// free is the space, in bytes, that can still be filled at path or its nearest
+// parent that exists. What the file system keeps back counts as used: part of it
+// not even root can fill.
 func free(path string) uint64 {
 	var fs unix.Statfs_t
 	for unix.Statfs(path, &fs) != nil {
@@ -104,5 +105,5 @@ func free(path string) uint64 {
 		}
 		path = filepath.Dir(path)
 	}
-	return fs.Bfree * uint64(fs.Bsize)
+	return fs.Bavail * uint64(fs.Bsize)
 }

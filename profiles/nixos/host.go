@@ -205,6 +205,8 @@ func (h Host) Supervise(ctx context.Context, r transaction.Record) error {
 		Description: "hdeploy: transaction " + r.ID,
 		Command:     []string{h.agent(r.ID), "supervise", r.ID},
 		OnFailure:   service(r.ID, "deadman"),
+		// The dead-man's switch is armed: what goes wrong from here on ends there.
+		Asynchronous: true,
 	})
 }
 
@@ -227,7 +229,7 @@ func (h Host) NewlyFailing(ctx context.Context, r transaction.Record) ([]string,
 	if err != nil {
 		return nil, err
 	}
-	now, err := systemd.Of(r.New).Show(ctx, "*")
+	now, err := systemd.Of(r.New).All(ctx)
 	if err != nil {
 		return nil, err
 	}

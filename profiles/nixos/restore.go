@@ -22,9 +22,9 @@ import (
 // runs, never by the exit code alone: lists that the killed run left in
 // /run/nixos make a restore that worked exit 4.
 func (h Host) Restore(ctx context.Context, r transaction.Record) error {
-	if err := h.Fence(ctx, r.ID); err != nil {
-		return err
-	}
+	fencing, cancel := context.WithTimeout(ctx, killLimit)
+	_ = h.Fence(fencing, r.ID) // what cannot be killed must not keep the old system away
+	cancel()
 	m := systemd.Of(r.Previous.Running)
 	before, err := h.Store.LoadBaseline(r.ID)
 	if err != nil {
@@ -32,28 +32,49 @@ func (h Host) Restore(ctx context.Context, r transaction.Record) error {
 		before = probe.Baseline{}
 	}
 	_ = unblock(ctx, m, before)
-	exit, err := h.switchBack(ctx, r)
-	if err != nil {
+	failed := h.switchBack(ctx, r)
+	if failed != nil {
 		_ = unblock(ctx, m, before)
-		exit, err = h.switchBack(ctx, r)
+		h.prepareGround(ctx, r, m, before)
+		failed = h.switchBack(ctx, r)
 	}
-	running, _, lookErr := h.Look(r.Profile)
-	if lookErr != nil {
-		return lookErr
+	running, _, err := h.Look(r.Profile)
+	if err != nil {
+		return err
 	}
 	if running != r.Previous.Running {
-		if err == nil {
-			err = errors.New(transaction.ExitMeaning(exit))
-		}
-		return fmt.Errorf("the host runs %s: %v", running, err)
+		return fmt.Errorf("the host runs %s: %v", running, failed)
 	}
 	return revive(ctx, m, before)
 }
 
-func (h Host) switchBack(ctx context.Context, r transaction.Record) (int, error) {
-	attempt, cancel := context.WithTimeout(ctx, r.Limits.Rollback/2)
+// killLimit bounds the wait for what was killed.
+const killLimit = 15 * time.Second
+
+// switchBack switches to the previous system. Failed units are no error here:
+// the baseline shows what they are worth.
+func (h Host) switchBack(ctx context.Context, r transaction.Record) error {
+	attempt, cancel := context.WithTimeout(ctx, r.Limits.Rollback/3)
 	defer cancel()
-	return h.run(attempt, r, switching{role: "rollback", toplevel: r.Previous.Running, action: "test", unchecked: true})
+	exit, err := h.run(attempt, r, switching{role: "rollback", toplevel: r.Previous.Running, action: "test", unchecked: true})
+	if err != nil {
+		return err
+	}
+	if exit != 0 && exit != 4 {
+		return errors.New(transaction.ExitMeaning(exit))
+	}
+	return nil
+}
+
+// prepareGround makes switch-to-configuration work where it cannot even begin:
+// after emergency.target there is no D-Bus for it to talk to. The previous
+// system's activation script brings its /etc back, and its units start from that.
+func (h Host) prepareGround(ctx context.Context, r transaction.Record, m systemd.Manager, before probe.Baseline) {
+	attempt, cancel := context.WithTimeout(ctx, r.Limits.Rollback/3)
+	defer cancel()
+	_, _ = h.runProgram(attempt, r, "rollback", []string{r.Previous.Running + "/activate"}, nil)
+	_, _ = m.Output(attempt, "systemctl", "daemon-reload")
+	_ = revive(attempt, m, before)
 }
 
 // unblock cancels the jobs that the trial queued and kills the units that hang
@@ -66,7 +87,7 @@ func unblock(ctx context.Context, m systemd.Manager, before probe.Baseline) erro
 		})
 		err = m.Cancel(ctx, jobs)
 	}
-	units, showErr := m.Show(ctx, "*")
+	units, showErr := m.All(ctx)
 	for _, u := range units {
 		hangs := u.Active == "activating" || u.Active == "deactivating"
 		was := before.Units[u.ID]
@@ -99,6 +120,7 @@ func revive(ctx context.Context, m systemd.Manager, before probe.Baseline) error
 		}
 		if err == nil && !started {
 			started = true
+			freeSockets(ctx, m, missing)
 			_ = m.Start(ctx, missing...)
 		}
 		select {
@@ -109,17 +131,27 @@ func revive(ctx context.Context, m systemd.Manager, before probe.Baseline) error
 	}
 }
 
+// freeSockets stops the services of sockets that must be started: a socket refuses
+// to listen while its service runs without it.
+func freeSockets(ctx context.Context, m systemd.Manager, missing []string) {
+	for _, id := range missing {
+		if stem, ok := strings.CutSuffix(id, ".socket"); ok {
+			_ = m.Stop(ctx, stem+".service")
+		}
+	}
+}
+
 // missingUnits names the targets that were active and the services that were
 // running before, and are not now. Units that come and go by themselves are left
 // out: those of sessions, of timers' services, and transient ones.
 func missingUnits(ctx context.Context, m systemd.Manager, before probe.Baseline) ([]string, error) {
-	now, err := m.Show(ctx, "*")
+	now, err := m.List(ctx)
 	if err != nil {
 		return nil, err
 	}
 	var missing []string
 	for id, was := range before.Units {
-		if !lasting(id, was) {
+		if !lasting(id, was) || bySocket(id, before) {
 			continue
 		}
 		if is := now[id]; is.Active != "active" && is.Active != "reloading" {
@@ -128,6 +160,13 @@ func missingUnits(ctx context.Context, m systemd.Manager, before probe.Baseline)
 	}
 	slices.Sort(missing)
 	return missing, nil
+}
+
+// bySocket says that a socket of the baseline starts the service when it is
+// needed.
+func bySocket(id string, before probe.Baseline) bool {
+	stem, ok := strings.CutSuffix(id, ".service")
+	return ok && before.Units[stem+".socket"].Active == "active"
 }
 
 func lasting(id string, was systemd.Unit) bool {

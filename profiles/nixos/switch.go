@@ -34,21 +34,30 @@ type switching struct {
 // Output goes to a file, never to a pipe: whoever reads a pipe can die, and then
 // the next line printed would kill the switch in the middle.
 func (h Host) run(ctx context.Context, r transaction.Record, s switching) (int, error) {
-	unit := service(r.ID, s.role)
-	result := filepath.Join(h.dir(r.ID), s.role+".exit")
+	var environment []string
+	if s.unchecked {
+		environment = append(environment, "NIXOS_NO_CHECK=1")
+	}
+	return h.runProgram(ctx, r, s.role, []string{filepath.Join(s.toplevel, "bin/switch-to-configuration"), s.action}, environment)
+}
+
+func (h Host) runProgram(ctx context.Context, r transaction.Record, role string, program, environment []string) (int, error) {
+	unit := service(r.ID, role)
+	result := filepath.Join(h.dir(r.ID), role+".exit")
 	if err := h.clear(ctx, unit, result); err != nil {
 		return -1, err
 	}
-	t := systemd.Transient{
+	if err := h.ensureCopy(r.ID); err != nil {
+		return -1, err
+	}
+	err := systemd.Of(r.Previous.Running).Run(ctx, systemd.Transient{
 		Name:        unit,
-		Description: fmt.Sprintf("hdeploy: %s of transaction %s", s.role, r.ID),
-		Command:     []string{h.agent(r.ID), "switch", result, filepath.Join(s.toplevel, "bin/switch-to-configuration"), s.action},
+		Description: fmt.Sprintf("hdeploy: %s of transaction %s", role, r.ID),
+		Command:     append([]string{h.agent(r.ID), "switch", result}, program...),
 		Log:         LogFile(h.Store, r.ID),
-	}
-	if s.unchecked {
-		t.Environment = append(t.Environment, "NIXOS_NO_CHECK=1")
-	}
-	if err := systemd.Of(r.Previous.Running).Run(ctx, t); err != nil {
+		Environment: environment,
+	})
+	if err != nil {
 		return -1, err
 	}
 	exit, err := awaitResult(ctx, unit, result)
@@ -56,6 +65,18 @@ func (h Host) run(ctx context.Context, r transaction.Record, s switching) (int, 
 		return -1, errors.Join(err, h.clear(ctx, unit, result))
 	}
 	return exit, nil
+}
+
+// ensureCopy puts the copy of the agent back that a restart of the host took with
+// /run.
+func (h Host) ensureCopy(id string) error {
+	if _, err := os.Stat(h.agent(id)); err == nil {
+		return nil
+	}
+	if err := os.MkdirAll(h.dir(id), 0o700); err != nil {
+		return err
+	}
+	return copySelf(h.agent(id))
 }
 
 // clear ends a unit of an earlier attempt and forgets its result. It works on
@@ -108,10 +129,10 @@ func readResult(name string) (int, error) {
 	return exit, nil
 }
 
-// RunSwitch is the main program of a switch's unit: it runs program with action
-// and leaves the exit code in the file result.
-func RunSwitch(result, program, action string) error {
-	cmd := exec.Command(program, action)
+// RunSwitch is the main program of a switch's unit: it runs program and leaves
+// the exit code in the file result.
+func RunSwitch(result string, program []string) error {
+	cmd := exec.Command(program[0], program[1:]...)
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	err := cmd.Run()
 	var exit *exec.ExitError
@@ -122,7 +143,7 @@ func RunSwitch(result, program, action string) error {
 		if code < 0 {
 			code = 128
 		}
-	case errors.Is(err, fs.ErrPermission) || err != nil:
+	case err != nil:
 		code = 126
 		fmt.Fprintln(os.Stderr, err)
 	}

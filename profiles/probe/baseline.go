@@ -2,11 +2,13 @@ package probe
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
 	"slices"
 	"strings"
+	"sync"
 
 	"golang.org/x/sys/unix"
 
@@ -30,8 +32,8 @@ type Baseline struct {
 	Monotonic int64 `json:"monotonic"`
 }
 
-// Take reads the baseline: one systemctl, which also tells of the jobs, and
-// beside it one journalctl. A journal that cannot be read is no error, since
+// Take reads the baseline: units, jobs and the journal's end, side by side. A
+// journal that cannot be read is no error, since
 // probes can go by the clock instead.
 func Take(ctx context.Context, m systemd.Manager) (Baseline, error) {
 	boot, err := bootID()
@@ -39,12 +41,18 @@ func Take(ctx context.Context, m systemd.Manager) (Baseline, error) {
 		return Baseline{}, err
 	}
 	b := Baseline{BootID: boot, Monotonic: monotonic()}
-	cursor := make(chan string, 1)
-	go func() { cursor <- journal{m}.cursor(ctx) }()
-	b.Units, err = m.Show(ctx, "*")
-	b.JournalCursor = <-cursor
-	if err != nil {
+	var jobs []systemd.Job
+	var unitsErr, jobsErr error
+	var looks sync.WaitGroup
+	looks.Go(func() { b.JournalCursor = journal{m}.cursor(ctx) })
+	looks.Go(func() { jobs, jobsErr = m.Jobs(ctx) })
+	looks.Go(func() { b.Units, unitsErr = m.All(ctx) })
+	looks.Wait()
+	if err := errors.Join(unitsErr, jobsErr); err != nil {
 		return Baseline{}, fmt.Errorf("take the baseline: %w", err)
+	}
+	for _, j := range jobs {
+		b.Jobs = append(b.Jobs, j.ID)
 	}
 	if len(b.Units) == 0 {
 		return Baseline{}, fmt.Errorf("take the baseline: systemd shows no unit")
@@ -61,9 +69,6 @@ func (b *Baseline) summarize() {
 		}
 		if u.Active == "active" && strings.HasSuffix(name, ".target") {
 			b.ActiveTargets = append(b.ActiveTargets, name)
-		}
-		if u.Job != 0 {
-			b.Jobs = append(b.Jobs, u.Job)
 		}
 	}
 	slices.Sort(b.Jobs)

@@ -108,7 +108,7 @@ func (a attempt) noNewFailedUnits(ctx context.Context) finding {
 	if a.host.Baseline == nil {
 		expected = "no unit fails"
 	}
-	now, err := a.host.Systemd.Show(ctx, "*")
+	now, err := a.host.Systemd.All(ctx)
 	if err != nil {
 		return silent(expected, err)
 	}

@@ -44,8 +44,8 @@ func TestTake(t *testing.T) {
 	if !strings.HasPrefix(b.JournalCursor, "s=") || len(b.BootID) != 36 || b.Monotonic <= 0 {
 		t.Errorf("cursor %q, boot %q, clock %d", b.JournalCursor, b.BootID, b.Monotonic)
 	}
-	if calls := strings.Count(s.calls(), "\n"); calls != 2 {
-		t.Errorf("%d processes, want 2:\n%s", calls, s.calls())
+	if calls := strings.Count(s.calls(), "\n"); calls != 4 {
+		t.Errorf("%d processes, want 4:\n%s", calls, s.calls())
 	}
 	text, err := json.Marshal(b)
 	if err != nil {

@@ -224,18 +224,27 @@ func Serve(ctx context.Context, in io.Reader, out io.Writer, own Hello, handle H
 	}()
 	for {
 		select {
-		case err := <-failed:
-			if errors.Is(err, io.EOF) {
-				return nil
-			}
-			return err
 		case <-ctx.Done():
-			return nil
+			return ended(failed)
 		case f := <-requests:
 			if err := serveOne(ctx, out, f, handle); err != nil {
 				return err
 			}
 		}
+	}
+}
+
+// ended is why the reader ended, nil where the peer just left or was not waited
+// for.
+func ended(failed <-chan error) error {
+	select {
+	case err := <-failed:
+		if errors.Is(err, io.EOF) || errors.Is(err, context.Canceled) {
+			return nil
+		}
+		return err
+	default:
+		return nil
 	}
 }
 

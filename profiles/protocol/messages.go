@@ -15,18 +15,18 @@ const (
 	// MethodFacts looks at the host: FactsRequest -> Facts. It also ends what an
 	// earlier boot left unfinished.
 	MethodFacts = "facts"
-	// MethodRoot keeps a copied closure from being collected and says whether it
-	// is whole: RootRequest -> RootResult.
-	MethodRoot = "root"
 	// MethodMissing tells which store paths are not there: MissingRequest ->
 	// MissingResult.
 	MethodMissing = "missing"
-	// MethodStart begins a transaction: StartRequest -> Status.
+	// MethodStart keeps a copied closure from being collected and begins a
+	// transaction: StartRequest -> Status. Where the closure is not whole, the
+	// error has [CodeMissing], and it is copied again.
 	MethodStart = "start"
 	// MethodWatch follows one: WatchRequest -> Status, with a Status event per
 	// change and Line events for its output.
 	MethodWatch = "watch"
-	// MethodConfirm and MethodAbort decide one: DecideRequest -> Status.
+	// MethodConfirm and MethodAbort decide one: DecideRequest -> Status. A
+	// confirmation is followed, as by MethodWatch, until the transaction is over.
 	MethodConfirm = "confirm"
 	MethodAbort   = "abort"
 	// MethodProbe judges without a transaction: ProbeRequest -> []probe.Result.
@@ -76,17 +76,6 @@ type Facts struct {
 	Transaction *Status `json:"transaction,omitempty"`
 	// StateError says why the agent cannot keep its state.
 	StateError string `json:"state_error,omitempty"`
-}
-
-// RootRequest names a closure and the root that keeps it.
-type RootRequest struct {
-	ID   string `json:"id"`
-	Path string `json:"path"`
-}
-
-// RootResult says what is not on the host after the root was made.
-type RootResult struct {
-	Missing []string `json:"missing,omitempty"`
 }
 
 // MissingRequest asks which of the store paths the host lacks.
@@ -142,6 +131,8 @@ type DecideRequest struct {
 	ID      string         `json:"id"`
 	Reason  string         `json:"reason,omitempty"`
 	Results []probe.Result `json:"results,omitempty"`
+	// SkipLines is as in [WatchRequest].
+	SkipLines int `json:"skip_lines,omitempty"`
 }
 
 // ProbeRequest judges the host as it is.

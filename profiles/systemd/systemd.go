@@ -13,6 +13,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -123,6 +124,47 @@ func (m Manager) Show(ctx context.Context, names ...string) (map[string]Unit, er
 		return nil, fmt.Errorf("show units: %v", err)
 	}
 	return parseShow(out), nil
+}
+
+// List returns every unit that is loaded, with its id and its load, active and sub
+// state alone: one message of PID 1, where showing all properties of all units
+// costs it a good part of a second.
+func (m Manager) List(ctx context.Context) (map[string]Unit, error) {
+	out, err := m.Output(ctx, "systemctl", "list-units", "--all", "--full", "--plain", "--no-legend", "--no-pager")
+	if err != nil {
+		return nil, fmt.Errorf("list units: %v", err)
+	}
+	units := map[string]Unit{}
+	for line := range strings.Lines(string(out)) {
+		if f := strings.Fields(line); len(f) >= 4 {
+			units[f[0]] = Unit{ID: f[0], Load: f[1], Active: f[2], Sub: f[3]}
+		}
+	}
+	return units, nil
+}
+
+// All returns every unit that is loaded; the services that are not inactive, and
+// whatever failed, with all that Show tells of them.
+func (m Manager) All(ctx context.Context) (map[string]Unit, error) {
+	units, err := m.List(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var lively []string
+	for id, u := range units {
+		if strings.HasSuffix(id, ".service") && u.Active != "inactive" || u.Active == "failed" {
+			lively = append(lively, id)
+		}
+	}
+	if len(lively) == 0 {
+		return units, nil
+	}
+	shown, err := m.Show(ctx, lively...)
+	if err != nil {
+		return nil, err
+	}
+	maps.Copy(units, shown)
+	return units, nil
 }
 
 // parseShow reads the KEY=value blocks of `systemctl show`.
@@ -274,6 +316,8 @@ type Transient struct {
 	// KillAfter is how long the unit may run before PID 1 kills it; zero for no
 	// limit.
 	KillAfter time.Duration
+	// Asynchronous does not wait until the program was executed.
+	Asynchronous bool
 }
 
 // survive holds what keeps a unit alive through everything an activation can do
@@ -308,6 +352,9 @@ func (m Manager) Run(ctx context.Context, t Transient) error {
 	}
 	if t.KillAfter > 0 {
 		args = append(args, "--property=RuntimeMaxSec="+seconds(t.KillAfter))
+	}
+	if t.Asynchronous {
+		args = append(args, "--no-block")
 	}
 	if t.OnStartup > 0 {
 		args = append(args, "--on-startup="+seconds(t.OnStartup), "--timer-property=AccuracySec=100ms")

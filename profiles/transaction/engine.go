@@ -4,9 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
-	"syscall"
 	"time"
 
 	"github.com/hbohlen/hdeploy/profiles"
@@ -92,6 +89,8 @@ func (e Engine) Prepare(ctx context.Context, p Plan) (*Record, error) {
 		return nil, err
 	}
 	var r *Record
+	release := func() {}
+	defer func() { release() }()
 	err := e.Store.locked(ctx, func() error {
 		last, err := e.Store.Load()
 		if err != nil {
@@ -100,13 +99,18 @@ func (e Engine) Prepare(ctx context.Context, p Plan) (*Record, error) {
 		if last != nil && !last.State.Final() {
 			return &LockedError{Holder: *last}
 		}
+		e.Store.forget()
+		// Until the supervisor has its own claim, this one shows whoever looks
+		// that the transaction is being started and not abandoned.
+		if release, err = e.Store.claim(p.ID, starterLock); err != nil {
+			return err
+		}
 		if r, err = e.draft(p); err != nil {
 			return err
 		}
 		if last != nil {
 			r.Sequence = last.Sequence
 		}
-		e.Store.forget()
 		if err := e.Store.SaveBaseline(p.ID, p.Baseline); err != nil {
 			return err
 		}
@@ -156,25 +160,49 @@ func (e Engine) launch(ctx context.Context, r Record) error {
 }
 
 // abandon ends a transaction whose supervisor never ran: nothing was changed, so
-// the previous system runs.
+// the previous system runs. Where the supervisor has begun after all, the trial is
+// undone.
 func (e Engine) abandon(ctx context.Context, id string, why error) {
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, startLimit)
 	defer cancel()
-	_ = e.Host.Fence(ctx, id)
+	_ = e.fence(ctx, id)
+	reason := fmt.Sprintf("the transaction could not be started: %v", why)
 	r, err := e.Store.update(ctx, id, func(r *Record) error {
-		r.because("the transaction could not be started: %v", why)
+		if r.State != Prepared {
+			return ErrRefused
+		}
+		r.because("%s", reason)
 		r.Ended = e.Clock.Wall()
 		return errors.Join(r.apply(Abort), r.apply(RestoreDone))
 	})
+	if errors.Is(err, ErrRefused) {
+		_ = e.TakeOver(context.WithoutCancel(ctx), id, reason)
+		return
+	}
 	if err == nil {
 		_ = e.Host.Finish(ctx, *r)
 	}
 }
 
+const (
+	// startLimit bounds what is done about a transaction that did not start.
+	startLimit = 30 * time.Second
+	// fenceLimit bounds the wait for processes that were killed: one that hangs in
+	// the kernel must not keep the old system from coming back.
+	fenceLimit = 15 * time.Second
+)
+
+// fence ends what else acts for a transaction, as far as that can be done.
+func (e Engine) fence(ctx context.Context, id string) error {
+	ctx, cancel := context.WithTimeout(ctx, fenceLimit)
+	defer cancel()
+	return e.Host.Fence(ctx, id)
+}
+
 // Supervise drives transaction id to its end. It refuses where another
 // supervisor is at work.
 func (e Engine) Supervise(ctx context.Context, id string) error {
-	release, err := e.claim(id)
+	release, err := e.Store.claim(id, actorLock)
 	if err != nil {
 		return err
 	}
@@ -193,11 +221,8 @@ func (e Engine) TakeOver(ctx context.Context, id, why string) error {
 	if r == nil || r.ID != id {
 		return fmt.Errorf("transaction %s: %w", id, ErrOther)
 	}
-	// An unkillable process must not keep the old system from coming back, and
-	// the restore kills again: so the error is only noted.
-	fenced := e.Host.Fence(ctx, id)
-	release, err := e.claim(id)
-	if err == nil {
+	fenced := e.fence(ctx, id)
+	if release, err := e.Store.claim(id, actorLock); err == nil {
 		defer release()
 	}
 	if !r.State.Final() {
@@ -213,33 +238,6 @@ func (e Engine) TakeOver(ctx context.Context, id, why string) error {
 		}
 	}
 	return e.drive(ctx, id)
-}
-
-// claim marks that this process acts for transaction id, as long as it lives.
-func (e Engine) claim(id string) (release func(), err error) {
-	f, err := os.OpenFile(e.actorFile(id), os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
-		return nil, fmt.Errorf("claim transaction: %v", err)
-	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		f.Close()
-		return nil, fmt.Errorf("claim transaction %s: another process acts for it: %v", id, err)
-	}
-	return func() { f.Close() }, nil
-}
-
-func (e Engine) actorFile(id string) string {
-	return filepath.Join(e.Store.Run, id, "actor.lock")
-}
-
-// attended says whether a process acts for transaction id.
-func (e Engine) attended(id string) bool {
-	f, err := os.OpenFile(e.actorFile(id), os.O_RDWR, 0)
-	if err != nil {
-		return false
-	}
-	defer f.Close()
-	return syscall.Flock(int(f.Fd()), syscall.LOCK_SH|syscall.LOCK_NB) != nil
 }
 
 // drive does what each state asks for until the transaction is over.
@@ -305,6 +303,7 @@ func (e Engine) Confirm(ctx context.Context, id string, results []probe.Result) 
 		}
 		if running != r.New || at.Link != r.Previous.Profile.Link {
 			r.because("somebody else switched: the host runs %s, its profile is %s", running, at.Path)
+			r.Ended = e.Clock.Wall()
 			return r.apply(Supersede)
 		}
 		r.DeployerResults = results
@@ -330,7 +329,7 @@ func (e Engine) objection(r Record) string {
 		return "the deadline has passed"
 	case !r.Judged:
 		return "the host's probes are not finished"
-	case !e.attended(r.ID):
+	case !e.Store.claimed(r.ID, actorLock):
 		return "the supervisor on the host is gone"
 	}
 	return ""

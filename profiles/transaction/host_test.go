@@ -302,7 +302,7 @@ func (r *rig) put(s State, change ...func(*Record)) *Record {
 	r.t.Helper()
 	now := r.clock.Now()
 	record := &Record{ID: id, State: s, BootID: "boot-1", Deployer: "ann@desk", Profile: r.plan().Profile, New: newPath, Limits: limits,
-		Previous: Previous{Running: oldPath, Profile: profiles.Generation{Link: "system-12-link", Number: 12, Path: oldPath}, Newest: 12, Boots: oldPath},
+		Previous:   Previous{Running: oldPath, Profile: profiles.Generation{Link: "system-12-link", Number: 12, Path: oldPath}, Newest: 12, Boots: oldPath},
 		ActivateBy: now.Add(limits.Activation), ConfirmBy: now.Add(limits.Activation + limits.Confirm), DeadMan: now.Add(limits.Total()),
 		Judged: s != Prepared && s != Trying, ExitCode: -1}
 	if s == Committing {
@@ -323,7 +323,7 @@ func (r *rig) put(s State, change ...func(*Record)) *Record {
 // attend holds the claim that a supervisor holds.
 func (r *rig) attend() {
 	r.t.Helper()
-	release, err := r.claim(id)
+	release, err := r.Store.claim(id, actorLock)
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -392,7 +392,7 @@ func entered() (hang func(ctx context.Context, r Record) error, began <-chan str
 	}, c
 }
 
-func (r *rig) wait(c <-chan struct{}) {
+func (r *rig) awaitStep(c <-chan struct{}) {
 	r.t.Helper()
 	select {
 	case <-c:

@@ -3,6 +3,7 @@ package transaction
 import (
 	"fmt"
 	"regexp"
+	"slices"
 	"time"
 
 	"github.com/hbohlen/hdeploy/profiles"
@@ -67,6 +68,12 @@ type Previous struct {
 	Boots string `json:"boots,omitempty"`
 }
 
+// is says whether a running system is the previous one. After a restart that is
+// what booted, the parent of a specialisation that ran.
+func (p Previous) is(running string) bool {
+	return running == p.Running || running == p.Profile.Path || running == p.Boots && p.Boots != ""
+}
+
 // Record is a transaction as it is kept on disk.
 type Record struct {
 	// Sequence grows with each write, so that of two copies the newer is known.
@@ -92,6 +99,9 @@ type Record struct {
 	CommitBy   Instant `json:"commit_by,omitempty"`
 	DeadMan    Instant `json:"dead_man"`
 
+	// Restarted says that the host booted since the transaction began.
+	Restarted bool `json:"restarted,omitempty"`
+
 	// Probes are judged on the host; Results are their verdicts, Judged that all
 	// of them were had; DeployerResults came with the confirmation or the abort.
 	Probes          []probe.Spec   `json:"probes,omitempty"`
@@ -116,6 +126,15 @@ var idForm = regexp.MustCompile(`^[a-z0-9]{8,32}$`)
 // ValidID says whether id can name a transaction: it becomes part of unit and
 // file names.
 func ValidID(id string) bool { return idForm.MatchString(id) }
+
+// validate refuses a record that this program cannot act on: a damaged one, or
+// one of a later version.
+func (r *Record) validate() error {
+	if !ValidID(r.ID) || !slices.Contains(States[:], r.State) {
+		return fmt.Errorf("not a transaction that this agent knows: id %q, state %q", r.ID, r.State)
+	}
+	return nil
+}
 
 // apply moves the record along the table.
 func (r *Record) apply(e Event) error {

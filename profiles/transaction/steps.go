@@ -225,7 +225,7 @@ func (e Engine) thirdParty(r Record) string {
 	if err != nil {
 		return ""
 	}
-	if running != r.New && running != r.Previous.Running {
+	if running != r.New && !r.Previous.is(running) {
 		return "somebody else switched: the host runs " + running
 	}
 	if at.Link != r.Previous.Profile.Link && at.Path != r.New {
@@ -243,18 +243,35 @@ func (e Engine) restore(ctx context.Context, r Record) error {
 	bound, stop := e.bounded(ctx, r, now.Add(r.Limits.Rollback))
 	defer stop()
 	// The profile goes first: should power fail in the middle, the boot default
-	// is the previous system again.
+	// is the previous system again. Where that fails, the running system is
+	// restored all the same.
+	var failures []string
 	if r.CommitBy != 0 {
 		if err := e.Host.Uncommit(bound, r); err != nil {
-			return e.end(ctx, r, RestoreFails, fmt.Sprintf("the commit could not be undone: %v", err))
+			failures = append(failures, fmt.Sprintf("the commit could not be undone: %v", err))
 		}
 	}
-	if r.New != r.Previous.Running {
+	if !e.runsPrevious(r) {
 		if err := e.Host.Restore(bound, r); err != nil {
-			return e.end(ctx, r, RestoreFails, fmt.Sprintf("the rollback failed: %v", err))
+			failures = append(failures, fmt.Sprintf("the rollback failed: %v", err))
 		}
+	}
+	if len(failures) > 0 {
+		return e.end(ctx, r, RestoreFails, strings.Join(failures, "; "))
 	}
 	return e.end(ctx, r, RestoreDone, "")
+}
+
+// runsPrevious says that there is nothing to activate: the trial activated
+// nothing, or the host has booted the previous system since. A running system
+// that is the previous one is not enough, since an activation that was killed
+// early has stopped units.
+func (e Engine) runsPrevious(r Record) bool {
+	if r.New == r.Previous.Running {
+		return true
+	}
+	running, _, err := e.Host.Look(r.Profile)
+	return err == nil && r.Restarted && r.Previous.is(running)
 }
 
 // end records a final state; what says why it is not the plain one.
@@ -272,81 +289,4 @@ func (e Engine) end(ctx context.Context, r Record, event Event, what string) err
 		return r.apply(event)
 	})
 	return err2
-}
-
-// Settle ends what an earlier boot, or a process that is gone, left unfinished.
-// It returns the last transaction as it then stands, nil where there was none.
-func (e Engine) Settle(ctx context.Context) (*Record, error) {
-	r, err := e.Store.Load()
-	if err != nil || r == nil || r.State.Final() {
-		return r, err
-	}
-	if r.BootID == e.Clock.BootID() {
-		if e.attended(r.ID) || e.Host.Armed(ctx, r.ID) {
-			return r, nil
-		}
-		if err := e.TakeOver(ctx, r.ID, "the supervisor and the dead-man's switch were gone"); err != nil {
-			return r, err
-		}
-		return e.Store.Load()
-	}
-	if err := e.afterBoot(ctx, *r); err != nil {
-		return r, err
-	}
-	return e.Store.Load()
-}
-
-// afterBoot lets decide what booted: the new system in a commit finishes it, the
-// previous one undoes it.
-func (e Engine) afterBoot(ctx context.Context, r Record) error {
-	ctx, cancel := context.WithTimeout(ctx, r.Limits.Commit+r.Limits.Rollback)
-	defer cancel()
-	running, at, err := e.Host.Look(r.Profile)
-	if err != nil {
-		return err
-	}
-	committing := r.CommitBy != 0
-	switch {
-	case running == r.New && committing && r.State == Committing:
-		made, boots, err := e.Host.Commit(ctx, r)
-		if err != nil {
-			return err
-		}
-		r.Generation = made
-		_, err = e.Store.update(ctx, r.ID, func(r *Record) error {
-			r.Generation, r.Boots, r.Ended = made, boots, e.Clock.Wall()
-			r.Notes = append(r.Notes, "the host restarted in the middle of the commit and booted the new system")
-			return r.apply(CommitDone)
-		})
-		if err != nil {
-			return err
-		}
-	case running == r.Previous.Running || running == r.Previous.Profile.Path || running == r.Previous.Boots:
-		if committing && at.Link != r.Previous.Profile.Link {
-			if err := e.Host.Uncommit(ctx, r); err != nil {
-				return e.afterBootEnd(ctx, r, RestoreFails, fmt.Sprintf("the commit could not be undone: %v", err))
-			}
-		}
-		if err := e.afterBootEnd(ctx, r, RestoreDone, "the host restarted before the new system was committed"); err != nil {
-			return err
-		}
-	default:
-		if err := e.afterBootEnd(ctx, r, Supersede, "after a restart the host runs "+running); err != nil {
-			return err
-		}
-	}
-	last, err := e.Store.Load()
-	if err != nil {
-		return err
-	}
-	return e.Host.Finish(ctx, *last)
-}
-
-func (e Engine) afterBootEnd(ctx context.Context, r Record, event Event, what string) error {
-	if event != Supersede && r.State != RollingBack {
-		if err := e.abort(ctx, r.ID, "%s", what); err != nil {
-			return err
-		}
-	}
-	return e.end(ctx, r, event, what)
 }

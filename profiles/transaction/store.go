@@ -91,6 +91,9 @@ func load(name string) (*Record, error) {
 	if err := json.NewDecoder(io.LimitReader(f, recordLimit)).Decode(&r); err != nil {
 		return nil, fmt.Errorf("read transaction %s: %v", name, err)
 	}
+	if err := r.validate(); err != nil {
+		return nil, fmt.Errorf("read transaction %s: %v", name, err)
+	}
 	return &r, nil
 }
 

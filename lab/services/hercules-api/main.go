@@ -17,12 +17,12 @@ func main() {
 		fmt.Fprintln(os.Stderr, "usage: hercules-api ADDRESS")
 		os.Exit(1)
 	}
-	if err := listenAndServe(os.Args[1], os.Getenv("LAB_REFUSE_SOCKET") != ""); err != nil {
-		fmt.Fprintf(os.Stderr, "hercules-api: %v\n", err)
-		os.Exit(1)
-	}
+	err := listenAndServe(os.Args[1], os.Getenv("LAB_REFUSE_SOCKET") != "")
+	fmt.Fprintf(os.Stderr, "hercules-api: %v\n", err)
+	os.Exit(1)
 }
 
+// listenAndServe returns only when it fails.
 func listenAndServe(address string, refuseSocket bool) error {
 	listener, err := net.Listen("tcp", address)
 	if err != nil {

@@ -1,0 +1,71 @@
+{
+  description = "hdeploy deploys NixOS hosts over SSH and takes back what does not prove itself";
+
+  inputs.nixpkgs.url = "github:NixOS/nixpkgs/nixos-unstable";
+
+  outputs =
+    { self, nixpkgs }:
+    let
+      systems = [
+        "x86_64-linux"
+        "aarch64-linux"
+      ];
+      forEachSystem =
+        make:
+        builtins.listToAttrs (
+          map (system: {
+            name = system;
+            value = make nixpkgs.legacyPackages.${system};
+          }) systems
+        );
+    in
+    {
+      packages = forEachSystem (pkgs: rec {
+        hdeploy = pkgs.buildGo126Module rec {
+          pname = "hdeploy";
+          version = "0.1.0";
+          src = self;
+          env.HDEPLOY_VERSION = version;
+          vendorHash = "sha256-iOLFI/sbJGIkdkGKQ2tdHPUO7IjV7xJKJoCzwKYGxk0=";
+
+          # The agents for both processors are embedded, so they come first. A preBuild
+          # would also run where the dependencies are fetched; a buildPhase does not.
+          buildPhase = ''
+            runHook preBuild
+            bash scripts/build
+            runHook postBuild
+          '';
+          installPhase = ''
+            runHook preInstall
+            install -D bin/hdeploy $out/bin/hdeploy
+            runHook postInstall
+          '';
+          # The tests need root and a lab of real hosts: scripts/test.
+          doCheck = false;
+
+          meta = {
+            description = "Deploys NixOS hosts over SSH and takes back what does not prove itself";
+            license = pkgs.lib.licenses.mit;
+            mainProgram = "hdeploy";
+            platforms = systems;
+          };
+        };
+        default = hdeploy;
+      });
+
+      devShells = forEachSystem (pkgs: {
+        default = pkgs.mkShell {
+          packages = [
+            pkgs.go_1_26
+            pkgs.golangci-lint
+            pkgs.gopls
+            pkgs.shellcheck
+          ];
+        };
+      });
+
+      nixosConfigurations.hetzner-vps = nixpkgs.lib.nixosSystem {
+        modules = [ ./hosts/servers/hetzner-vps ];
+      };
+    };
+}

@@ -1,0 +1,133 @@
+package main
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+func milliseconds(values ...int) []time.Duration {
+	times := make([]time.Duration, len(values))
+	for i, v := range values {
+		times[i] = time.Duration(v) * time.Millisecond
+	}
+	return times
+}
+
+func TestMedian(t *testing.T) {
+	for _, c := range []struct {
+		times []time.Duration
+		want  time.Duration
+	}{
+		{nil, 0},
+		{milliseconds(7), 7 * time.Millisecond},
+		{milliseconds(900, 1, 3), 3 * time.Millisecond},
+		{milliseconds(4, 1, 900, 2), 3 * time.Millisecond},
+	} {
+		if got := median(c.times); got != c.want {
+			t.Errorf("median of %v is %v, not %v", c.times, got, c.want)
+		}
+	}
+}
+
+func TestReadingMissesItsLimit(t *testing.T) {
+	ratio := figure{name: "x", limit: 0.6}
+	for _, c := range []struct {
+		name string
+		r    reading
+		want bool
+	}{
+		{"below", reading{figure: ratio, hdeploy: milliseconds(50), byHand: milliseconds(100)}, false},
+		{"at the limit", reading{figure: ratio, hdeploy: milliseconds(60), byHand: milliseconds(100)}, false},
+		{"above", reading{figure: ratio, hdeploy: milliseconds(61), byHand: milliseconds(100)}, true},
+		{"nothing measured", reading{figure: ratio}, true},
+		{"little memory", reading{figure: figure{limit: 60, kind: memory}, mebibytes: 60}, false},
+		{"much memory", reading{figure: figure{limit: 60, kind: memory}, mebibytes: 60.1}, true},
+		{"memory not seen", reading{figure: figure{limit: 60, kind: memory}}, true},
+	} {
+		if got := c.r.missed(); got != c.want {
+			t.Errorf("%s: missed is %v", c.name, got)
+		}
+	}
+}
+
+func TestJSONOfAReading(t *testing.T) {
+	for _, c := range []struct {
+		r    reading
+		want string
+	}{
+		{reading{figure: figures[0], hdeploy: milliseconds(300), byHand: milliseconds(1000)},
+			`{"name":"unchanged@0ms","hdeploy_s":0.3,"by_hand_s":1,"ratio":0.3}`},
+		{reading{figure: figure{name: "rss", kind: memory}, mebibytes: 36.25}, `{"name":"rss","hdeploy_mib":36.25}`},
+		{reading{figure: figure{name: "empty"}}, `{"name":"empty"}`},
+	} {
+		if got := c.r.json(); got != c.want || !json.Valid([]byte(got)) {
+			t.Errorf("%s instead of %s", got, c.want)
+		}
+	}
+}
+
+func TestTableFitsTheTerminal(t *testing.T) {
+	var readings []reading
+	for _, f := range figures {
+		readings = append(readings, reading{figure: f, hdeploy: milliseconds(123456), byHand: milliseconds(100000), mebibytes: 1234.5})
+	}
+	var out strings.Builder
+	printTable(&out, readings, 7)
+	for line := range strings.Lines(out.String()) {
+		if len(strings.TrimRight(line, "\n")) > 80 {
+			t.Errorf("%d columns: %s", len(line), line)
+		}
+	}
+	for _, f := range figures {
+		if !strings.Contains(out.String(), f.name) {
+			t.Errorf("%s is missing:\n%s", f.name, out.String())
+		}
+	}
+	if strings.Count(out.String(), "MISSED") != len(figures) {
+		t.Errorf("not every missed limit is shown:\n%s", out.String())
+	}
+}
+
+func TestParseRefuses(t *testing.T) {
+	for _, c := range []struct{ args, want string }{
+		{"--hdeploy x --only unchanged", "unknown figure"},
+		{"--hdeploy x --runs 0", "--runs 0"},
+		{"--hdeploy x --timeout 0s", "--timeout"},
+		{"--hdeploy x now", "unknown argument"},
+		{"--runs 3", "--hdeploy is missing"},
+	} {
+		if _, err := parse(strings.Fields(c.args)); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v", c.args, err)
+		}
+	}
+	o, err := parse(strings.Fields("--hdeploy x --only rss,copy-800MiB --runs 9"))
+	if err != nil || len(o.only) != 2 || o.runs != 9 {
+		t.Errorf("%+v, %v", o, err)
+	}
+}
+
+func TestHighWaterMarkIsOfHdeployAlone(t *testing.T) {
+	for _, c := range []struct {
+		status string
+		want   int64
+	}{
+		{"Name:\thdeploy\nVmPeak:\t 1280000 kB\nVmHWM:\t   37112 kB\nVmRSS:\t   30000 kB\n", 37112},
+		{"Name:\tnsenter\nVmHWM:\t   99999 kB\n", 0},
+		{"Name:\thdeploy\nState:\tZ (zombie)\n", 0},
+	} {
+		file := filepath.Join(t.TempDir(), "status")
+		if err := os.WriteFile(file, []byte(c.status), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if got := highWaterMark(file); got != c.want {
+			t.Errorf("%q: %d, not %d", c.status, got, c.want)
+		}
+	}
+	if got := highWaterMark("/proc/0/status"); got != 0 {
+		t.Errorf("of no process: %d", got)
+	}
+}

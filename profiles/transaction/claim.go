@@ -1,0 +1,64 @@
+package transaction
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+)
+
+// The locks by which processes show that they act for a transaction. The kernel
+// drops them when the process ends, however it ends.
+const (
+	// actorLock is held by the one that drives: supervisor, dead-man's switch, or
+	// whoever settles.
+	actorLock = "actor.lock"
+	// starterLock is held by the agent that starts the transaction.
+	starterLock = "starter.lock"
+)
+
+// ErrClaimed says that another process acts for the transaction.
+var ErrClaimed = errors.New("another process acts for it")
+
+// claim marks that this process acts for transaction id until release is called
+// or the process ends. The error wraps [ErrClaimed] where another one does.
+func (s Store) claim(id, lock string) (release func(), err error) {
+	if err := os.MkdirAll(filepath.Join(s.Run, id), 0o700); err != nil {
+		return nil, fmt.Errorf("claim transaction: %v", err)
+	}
+	f, err := os.OpenFile(filepath.Join(s.Run, id, lock), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("claim transaction: %v", err)
+	}
+	err = unix.FcntlFlock(f.Fd(), unix.F_OFD_SETLK, &unix.Flock_t{Type: unix.F_WRLCK})
+	if err != nil {
+		f.Close()
+		if errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EACCES) {
+			err = ErrClaimed
+		}
+		return nil, fmt.Errorf("claim transaction %s: %w", id, err)
+	}
+	return func() { f.Close() }, nil
+}
+
+// claimed says whether a process holds a lock of transaction id. It only asks:
+// a lock taken to find out would make a claim of the same instant fail.
+func (s Store) claimed(id, lock string) bool {
+	f, err := os.OpenFile(filepath.Join(s.Run, id, lock), os.O_RDWR, 0)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	held := unix.Flock_t{Type: unix.F_WRLCK}
+	if err := unix.FcntlFlock(f.Fd(), unix.F_OFD_GETLK, &held); err != nil {
+		return false
+	}
+	return held.Type != unix.F_UNLCK
+}
+
+// attended says whether any process acts for transaction id.
+func (s Store) attended(id string) bool {
+	return s.claimed(id, actorLock) || s.claimed(id, starterLock)
+}
