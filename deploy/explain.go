@@ -51,6 +51,7 @@ func (h *hostRun) explainLink(f *Failure, link *remote.Error) {
 		f.Step = "login"
 	case remote.SFTPOff:
 		f.Step = "upload the agent"
+	case remote.ForwardingOff, remote.CommandRefused: // the step that needed it says more
 	}
 }
 
@@ -66,6 +67,7 @@ func (h *hostRun) explainAgent(e *agent.Error) string {
 		return h.ssh("findmnt -T /var/lib/hdeploy") + "  # it must not be mounted noexec"
 	case agent.Versions:
 		return "use an hdeploy of the same protocol as the agent on " + h.Name
+	case agent.Silent:
 	}
 	return h.ssh("ls -l /var/lib/hdeploy/agent")
 }

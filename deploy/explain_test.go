@@ -191,7 +191,7 @@ func TestHowAHostEnded(t *testing.T) {
 	}
 	h := web1(t)
 	h.status = &protocol.Status{State: transaction.Waiting}
-	if err := h.conclude(t.Context(), io.EOF); err != io.EOF {
+	if err := h.conclude(t.Context(), io.EOF); err != io.EOF { //nolint:errorlint // it itself, not wrapped
 		t.Errorf("what could not be read was concluded: %v", err)
 	}
 }

@@ -199,6 +199,7 @@ func (h *hostRun) enter(s transaction.State) {
 		h.beginLive(event.Rollback)
 	case transaction.RollbackFailed, transaction.Superseded:
 		h.endLive("", errors.New(h.status.Reason))
+	case transaction.Prepared, transaction.Trying: // the trial was begun here
 	}
 }
 

@@ -227,9 +227,10 @@ func send(ctx context.Context, conn *remote.Conn, machine string) (file string, 
 	}
 	file = path.Join(private, "agent")
 	remove = func() {
-		files.Remove(file)
-		files.RemoveDirectory(private)
-		files.Close()
+		// What stays behind is private, and never run from there.
+		_ = files.Remove(file)
+		_ = files.RemoveDirectory(private)
+		_ = files.Close()
 	}
 	f, err := files.Create(file)
 	if err == nil {

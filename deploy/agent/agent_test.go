@@ -64,7 +64,8 @@ func answer(_ context.Context, method string, params json.RawMessage, emit func(
 		return protocol.Facts{Hostname: ask.Profile}, nil
 	case protocol.MethodMissing:
 		var ask protocol.MissingRequest
-		return protocol.MissingResult{Paths: ask.Paths}, json.Unmarshal(params, &ask)
+		err := json.Unmarshal(params, &ask)
+		return protocol.MissingResult(ask), err
 	case protocol.MethodLog:
 		return protocol.LogResult{Lines: []string{"last line"}}, nil
 	case protocol.MethodProbe:
@@ -377,7 +378,7 @@ func TestExplain(t *testing.T) {
 	if explain(nil) != nil {
 		t.Error("no failure was explained")
 	}
-	if err := explain(io.EOF); err != io.EOF {
+	if err := explain(io.EOF); err != io.EOF { //nolint:errorlint // it itself, not wrapped
 		t.Errorf("got %v", err)
 	}
 }

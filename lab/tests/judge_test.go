@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/hbohlen/hdeploy/deploy/event"
 	"github.com/hbohlen/hdeploy/lab"
@@ -200,7 +201,7 @@ func TestExitCodesOfSwitchToConfiguration(t *testing.T) {
 
 func TestSecondDeployerIsRefusedAndTheFirstIsUnharmed(t *testing.T) {
 	s := newSite(t, lab.HostOptions{})
-	s.hold(40e9)
+	s.hold(40 * time.Second)
 	s.configure(settings{"revision": "alice"})
 	first := s.startSwitch(command{env: []string{"USER=alice"}})
 	first.awaitPhase(event.Verify, event.Started)

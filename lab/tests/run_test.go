@@ -92,6 +92,9 @@ func (r *run) wait() *run {
 	if found != 1 {
 		r.t.Fatalf("%d outcomes instead of one; %s", found, r.story())
 	}
+	if foreign := r.stdout.strangers(); len(foreign) > 0 {
+		r.t.Errorf("stdout has lines that are no events: %q", foreign)
+	}
 	if r.Outcome.Code != r.Code {
 		r.t.Errorf("exit code %d, but the outcome says %d", r.Code, r.Outcome.Code)
 	}
@@ -219,16 +222,6 @@ func (r *run) noted(words ...string) bool {
 	return false
 }
 
-// detail is what the end of a phase says.
-func (r *run) detail(p event.Phase) string {
-	for _, e := range r.events() {
-		if e.Phase == p && e.Step != nil && e.Step.Status != event.Started {
-			return e.Step.Detail
-		}
-	}
-	return ""
-}
-
 // eventStream parses the JSON lines that hdeploy writes.
 type eventStream struct {
 	mu      sync.Mutex
@@ -271,6 +264,18 @@ func (s *eventStream) all() []event.Event {
 	return events
 }
 
+// strangers are the lines that are no events.
+func (s *eventStream) strangers() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	foreign := append([]string(nil), s.foreign...)
+	if len(s.partial) > 0 {
+		foreign = append(foreign, string(s.partial))
+	}
+	return foreign
+}
+
+// syncBuffer is a buffer that is read while it is written to.
 type syncBuffer struct {
 	mu   sync.Mutex
 	data bytes.Buffer

@@ -108,6 +108,9 @@ func (h Host) Arm(ctx context.Context, r transaction.Record) error {
 	if err := copySelf(h.agent(r.ID)); err != nil {
 		return fmt.Errorf("arm the dead-man's switch: %v", err)
 	}
+	if noexec(h.agent(r.ID)) {
+		return fmt.Errorf("arm the dead-man's switch: %s is on a file system mounted noexec", h.Store.Run)
+	}
 	if err := writeLastResort(r); err != nil {
 		return fmt.Errorf("arm the dead-man's switch: %v", err)
 	}
@@ -158,6 +161,11 @@ func copySelf(to string) error {
 		return err
 	}
 	return f.Close()
+}
+
+func noexec(path string) bool {
+	var fs unix.Statfs_t
+	return unix.Statfs(path, &fs) == nil && fs.Flags&unix.ST_NOEXEC != 0
 }
 
 const runtimeUnits = "/run/systemd/system"

@@ -23,7 +23,7 @@ const id = "abcd1234"
 // TestMain lets the copy of this program that a host makes do a switch.
 func TestMain(m *testing.M) {
 	if len(os.Args) > 3 && os.Args[1] == "switch" {
-		if err := RunSwitch(os.Args[2], os.Args[3:]); err != nil {
+		if err := RunSwitch(context.Background(), os.Args[2], os.Args[3:], os.Stderr); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
@@ -159,7 +159,7 @@ func TestCopySelfReplacesWhatIsThere(t *testing.T) {
 func TestRunSwitchLeavesAPrivateResult(t *testing.T) {
 	result := filepath.Join(t.TempDir(), "exit")
 	for script, want := range map[string]int{"exit 3": 3, "kill -TERM $$": 128} {
-		if err := RunSwitch(result, []string{"/bin/sh", "-c", script}); err != nil {
+		if err := RunSwitch(t.Context(), result, []string{"/bin/sh", "-c", script}, os.Stderr); err != nil {
 			t.Fatal(err)
 		}
 		if got, err := readResult(result); err != nil || got != want {
@@ -169,7 +169,7 @@ func TestRunSwitchLeavesAPrivateResult(t *testing.T) {
 	if info, err := os.Stat(result); err != nil || info.Mode() != 0o600 {
 		t.Errorf("%v, %v", info, err)
 	}
-	if err := RunSwitch(filepath.Join(t.TempDir(), "none", "exit"), []string{"/bin/sh", "-c", ""}); err == nil {
+	if err := RunSwitch(t.Context(), filepath.Join(t.TempDir(), "none", "exit"), []string{"/bin/sh", "-c", ""}, os.Stderr); err == nil {
 		t.Error("no place for the result, no error")
 	}
 }
@@ -300,7 +300,7 @@ func TestReviveStartsWhatRanBefore(t *testing.T) {
 
 func TestReviveNamesWhatDoesNotRunAgain(t *testing.T) {
 	m, _ := systemctl(t, running("multi-user.target"), running("multi-user.target"), "")
-	ctx, cancel := context.WithTimeout(context.Background(), 300*time.Millisecond)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	if err := revive(ctx, m, before); err == nil || !strings.Contains(err.Error(), "sshd.service") || strings.Contains(err.Error(), "multi-user") {
 		t.Errorf("got %v", err)

@@ -113,15 +113,18 @@ func revive(ctx context.Context, m systemd.Manager, before probe.Baseline) error
 	}
 	ctx, cancel := context.WithTimeout(ctx, settleLimit)
 	defer cancel()
+	missing := []string{"not known, since systemd did not answer"}
 	for started := false; ; {
-		missing, err := missingUnits(ctx, m, before)
-		if err == nil && len(missing) == 0 {
-			return nil
-		}
-		if err == nil && !started {
-			started = true
-			freeSockets(ctx, m, missing)
-			_ = m.Start(ctx, missing...)
+		if now, err := missingUnits(ctx, m, before); err == nil {
+			missing = now
+			if len(missing) == 0 {
+				return nil
+			}
+			if !started {
+				started = true
+				freeSockets(ctx, m, missing)
+				_ = m.Start(ctx, missing...)
+			}
 		}
 		select {
 		case <-ctx.Done():

@@ -129,11 +129,11 @@ func readResult(name string) (int, error) {
 	return exit, nil
 }
 
-// RunSwitch is the main program of a switch's unit: it runs program and leaves
-// the exit code in the file result.
-func RunSwitch(result string, program []string) error {
-	cmd := exec.Command(program[0], program[1:]...)
-	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+// RunSwitch is the main program of a switch's unit: it runs program, which writes
+// to output, and leaves the exit code in the file result.
+func RunSwitch(ctx context.Context, result string, program []string, output *os.File) error {
+	cmd := exec.CommandContext(ctx, program[0], program[1:]...)
+	cmd.Stdout, cmd.Stderr = output, output
 	err := cmd.Run()
 	var exit *exec.ExitError
 	code := 0
@@ -145,7 +145,7 @@ func RunSwitch(result string, program []string) error {
 		}
 	case err != nil:
 		code = 126
-		fmt.Fprintln(os.Stderr, err)
+		fmt.Fprintln(output, err)
 	}
 	return atomicfile.Write(result, []byte(strconv.Itoa(code)), 0o600)
 }

@@ -347,3 +347,24 @@ func TestTheRootGroupIsNeverKilled(t *testing.T) {
 		t.Errorf("%v, %v", populated, err)
 	}
 }
+
+func TestList(t *testing.T) {
+	m := manager(t, map[string]string{"systemctl": `echo "sshd.service loaded active running OpenSSH daemon
+none.service not-found inactive dead none.service
+broken.mount loaded failed failed /data
+too few words
+"`})
+	got, err := m.List(within(t))
+	if err != nil || len(got) != 3 {
+		t.Fatalf("got %v, %v", got, err)
+	}
+	if u := got["broken.mount"]; u.Load != "loaded" || u.Active != "failed" || u.Sub != "failed" {
+		t.Errorf("broken.mount is %+v", u)
+	}
+	if u := got["none.service"]; u.Load != "not-found" || u.Active != "inactive" {
+		t.Errorf("none.service is %+v", u)
+	}
+	if _, err := manager(t, map[string]string{"systemctl": "exit 1"}).List(within(t)); err == nil {
+		t.Error("no error")
+	}
+}
