@@ -26,7 +26,7 @@ func (h *hostRun) conclude(ctx context.Context, followErr error) error {
 	case transaction.Superseded:
 		return h.lookNow(Unknown, "superseded", fmt.Errorf("%s; hdeploy touched nothing after that", h.status.Reason))
 	default:
-		f := h.lookNow(RollbackFailed, "rollback", fmt.Errorf("%s; the host runs %s", h.reasons(), h.status.Running))
+		f := h.lookNow(RollbackFailed, "rollback", fmt.Errorf("%s; the host runs %s", strings.Join(append([]string{h.reasons()}, h.status.Notes...), "; "), h.status.Running))
 		f.Log = h.logOf(ctx)
 		return f
 	}

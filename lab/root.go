@@ -141,10 +141,12 @@ func holdRoot(ctx context.Context, dir, lower string) (*heldRoot, error) {
 // Close unmounts the root.
 func (h *heldRoot) Close() error { return errors.Join(h.File.Close(), h.close()) }
 
-// run executes a command with the held directory as its root. The error carries the
-// end of the output.
+// run executes a command with the held directory as its root. It has process ids of
+// its own: around each build Nix kills every process of its build user that it can see,
+// and those of other worlds have the same users. The error carries the end of the output.
 func (h *heldRoot) run(ctx context.Context, env []string, command ...string) error {
-	args := []string{"--target", fmt.Sprint(h.pid), "--mount", "--net", "--", "/usr/sbin/chroot", h.path}
+	args := []string{"--target", fmt.Sprint(h.pid), "--mount", "--net", "--",
+		"unshare", "--pid", "--fork", "--kill-child", "--", "/usr/sbin/chroot", h.path}
 	cmd := exec.CommandContext(ctx, "nsenter", append(args, command...)...)
 	cmd.Dir = "/"
 	cmd.Env = append([]string{"PATH=" + debianPath, "HOME=/root", "USER=root", "LC_ALL=C.UTF-8"}, env...)
