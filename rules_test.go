@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -89,25 +88,26 @@ func TestNoLongFiles(t *testing.T) {
 	})
 }
 
-// The patterns are written so that they do not match themselves.
+// The words are put together so that they do not find themselves.
 var unwanted = []struct {
-	pattern *regexp.Regexp
-	why     string
+	why   string
+	words []string
 }{
-	{regexp.MustCompile(`/w[o]rk/`), "names a path of one machine"},
-	{
-		regexp.MustCompile(`(?i)(deb|security|ftp\.[a-z.]+)[.]debian[.]org|archive[.]ubuntu[.]com|(proxy|sum)[.]golang[.]org|registry[.]npmjs[.]org|pypi[.]org|crates[.]io|hub[.]docker[.]com|ghcr[.]io`),
-		"names a package registry; machines have their own mirrors",
-	},
-	{regexp.MustCompile(`\b(TO[D]O|FIX[M]E|XX[X])\b`), "puts off what is either done or an issue"},
+	{"names a path of one machine", []string{"/wo" + "rk/"}},
+	{"names a package registry, of which machines have mirrors of their own", []string{
+		"deb." + "debian.org", "security." + "debian.org", "archive." + "ubuntu.com", "proxy." + "golang.org", "sum." + "golang.org",
+		"registry." + "npmjs.org", "pypi" + ".org", "crates" + ".io", "hub." + "docker.com", "ghcr" + ".io",
+	}},
+	{"puts off what is either done or an issue", []string{"TO" + "DO", "FIX" + "ME"}},
 }
 
 func TestTextIsFitForEveryMachine(t *testing.T) {
 	sources(t, func(path string, content []byte) {
-		for i, line := range strings.Split(string(content), "\n") {
-			for _, rule := range unwanted {
-				if found := rule.pattern.FindString(line); found != "" {
-					t.Errorf("%s:%d: %q %s", path, i+1, found, rule.why)
+		for _, rule := range unwanted {
+			for _, word := range rule.words {
+				if at := bytes.Index(content, []byte(word)); at >= 0 {
+					line := 1 + bytes.Count(content[:at], []byte("\n"))
+					t.Errorf("%s:%d: %q %s", path, line, word, rule.why)
 				}
 			}
 		}

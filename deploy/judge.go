@@ -171,7 +171,10 @@ func (h *hostRun) needsReboot() bool {
 // of it, what it lacks is only asked for the progress, beside the copy.
 func (h *hostRun) checkRoom(ctx context.Context) error {
 	var err error
-	if h.sizes, err = h.run.nix.Closure(ctx, h.system.OutPath); err != nil {
+	if h.sizes == nil {
+		h.sizes, err = h.run.nix.Closure(ctx, h.system.OutPath)
+	}
+	if err != nil {
 		return asFailure(h.Name, "judge", err)
 	}
 	if uint64(h.sizes.Total())+storeReserve < h.facts.FreeStore && !h.run.DryRun {
@@ -187,6 +190,14 @@ func (h *hostRun) checkRoom(ctx context.Context) error {
 			humanize.IBytes(h.facts.FreeStore), humanize.IBytes(need), plural(missing, "path"))
 	}
 	return nil
+}
+
+// measure learns the closure's size while Nix looks at a result that is there
+// already.
+func (h *hostRun) measure(ctx context.Context) {
+	if _, err := os.Stat(h.system.OutPath); err == nil {
+		h.sizes, _ = h.run.nix.Closure(ctx, h.system.OutPath)
+	}
 }
 
 // askMissing learns how much of the closure the host lacks.

@@ -174,6 +174,11 @@ func (r *run) build(ctx context.Context, hostRuns []*hostRun) {
 		return
 	}
 	done := r.phase("", event.Build)
+	var measuring sync.WaitGroup
+	for _, h := range building {
+		measuring.Go(func() { h.measure(ctx) })
+	}
+	defer measuring.Wait()
 	links, err := r.linkDir()
 	if err == nil {
 		err = r.nix.Build(ctx, wanted, links, r.progress("", event.Build))

@@ -14,7 +14,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -26,13 +25,33 @@ import (
 // System is the profile whose generations NixOS boots.
 const System = "/nix/var/nix/profiles/system"
 
-// storePath is the form of a store path: 32 digits of Nix's base 32, a dash
-// and a name. https://nix.dev/manual/nix/2.26/store/store-path
-var storePath = regexp.MustCompile(`^/nix/store/[0-9abcdfghijklmnpqrsvwxyz]{32}-[0-9a-zA-Z+\-._?=]{1,211}$`)
+// storeDigits are those of Nix's base 32, storeSigns what else a name may hold.
+const (
+	storeDigits = "0123456789abcdfghijklmnpqrsvwxyz"
+	storeSigns  = "+-._?="
+	hashLength  = 32
+	nameLimit   = 211
+)
 
-// ValidStorePath says whether path has the form of a store path. It does not
-// look whether such a path exists.
-func ValidStorePath(path string) bool { return storePath.MatchString(path) }
+// ValidStorePath says whether path has the form of a store path: 32 digits of
+// Nix's base 32, a dash and a name. It does not look whether such a path exists.
+// https://nix.dev/manual/nix/2.26/store/store-path
+//
+// It is no regular expression, since compiling one with such a count would be a
+// good part of every start of the agent.
+func ValidStorePath(path string) bool {
+	base, ok := strings.CutPrefix(path, "/nix/store/")
+	if !ok || len(base) < hashLength+2 || base[hashLength] != '-' {
+		return false
+	}
+	hash, name := base[:hashLength], base[hashLength+1:]
+	return len(name) <= nameLimit && strings.Trim(hash, storeDigits) == "" && strings.IndexFunc(name, notInName) < 0
+}
+
+func notInName(r rune) bool {
+	letter := r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9'
+	return !letter && !strings.ContainsRune(storeSigns, r)
+}
 
 // Generation is one link of a profile.
 type Generation struct {

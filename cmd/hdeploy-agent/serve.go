@@ -23,19 +23,25 @@ import (
 const settleLimit = 10 * time.Minute
 
 func serve(ctx context.Context, in io.Reader, out io.Writer) error {
-	a := agent{engine: hostEngine()}
+	a := agent{engine: hostEngine(), ahead: &ahead{}}
 	return protocol.Serve(ctx, in, out, protocol.Hello{Protocol: protocol.Version, Program: protocol.Release}, a.handle)
 }
 
 // agent answers the methods of the protocol.
-type agent struct{ engine transaction.Engine }
+type agent struct {
+	engine transaction.Engine
+	ahead  *ahead
+}
 
 func (a agent) handle(ctx context.Context, method string, params json.RawMessage, emit func(any) error) (any, error) {
 	switch method {
 	case protocol.MethodFacts:
 		return decoded(params, func(p protocol.FactsRequest) (any, error) { return a.facts(ctx, p) })
 	case protocol.MethodMissing:
-		return decoded(params, func(p protocol.MissingRequest) (any, error) { return missing(p), nil })
+		return decoded(params, func(p protocol.MissingRequest) (any, error) {
+			a.ahead.begin(ctx)
+			return missing(p), nil
+		})
 	case protocol.MethodLog:
 		return decoded(params, func(p protocol.LogRequest) (any, error) { return a.log(p) })
 	case protocol.MethodStart:
@@ -103,7 +109,7 @@ func (a agent) begin(ctx context.Context, p protocol.StartRequest) (*protocol.St
 	var baseline probe.Baseline
 	var baselineErr, missing error
 	var looks sync.WaitGroup
-	looks.Go(func() { baseline, baselineErr = probe.Take(ctx, systemd.Of(running)) })
+	looks.Go(func() { baseline, baselineErr = a.ahead.baseline(ctx, running) })
 	looks.Go(func() { missing = keep(ctx, running, p.ID, p.New) })
 	looks.Wait()
 	if missing != nil {

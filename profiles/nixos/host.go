@@ -130,9 +130,6 @@ func (h Host) Arm(ctx context.Context, r transaction.Record) error {
 	if err != nil {
 		return fmt.Errorf("arm the dead-man's switch: %v", err)
 	}
-	if !h.Armed(ctx, r.ID) {
-		return errors.New("arm the dead-man's switch: its timer does not wait")
-	}
 	return nil
 }
 

@@ -97,6 +97,8 @@ func (h Host) clear(ctx context.Context, unit, result string) error {
 var errNoResult = errors.New("it was killed before it ended")
 
 func awaitResult(ctx context.Context, unit, result string) (int, error) {
+	changes := atomicfile.Watch(filepath.Dir(result))
+	defer changes.Close()
 	for emptyBefore := false; ; {
 		if exit, err := readResult(result); !errors.Is(err, fs.ErrNotExist) {
 			return exit, err
@@ -109,11 +111,10 @@ func awaitResult(ctx context.Context, unit, result string) (int, error) {
 			return -1, fmt.Errorf("run %s: %w", unit, errNoResult)
 		}
 		emptyBefore = !populated
-		select {
-		case <-ctx.Done():
+		if ctx.Err() != nil {
 			return -1, fmt.Errorf("run %s: %w", unit, ctx.Err())
-		case <-time.After(5 * time.Millisecond):
 		}
+		changes.Wait(ctx, time.Second)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/hbohlen/hdeploy/profiles/atomicfile"
 	"github.com/hbohlen/hdeploy/profiles/probe"
 )
 
@@ -49,8 +50,8 @@ func (e Engine) bounded(ctx context.Context, r Record, by Instant) (context.Cont
 // await returns when the instant by has come, when the record of r leaves r's
 // state, or when ctx ends, and says which.
 func (e Engine) await(ctx context.Context, r Record, by Instant) error {
-	changes := e.Store.watchChanges()
-	defer changes.close()
+	changes := atomicfile.Watch(e.Store.Dir, e.Store.Run)
+	defer changes.Close()
 	for ctx.Err() == nil {
 		if current, err := e.Store.Load(); err == nil && current != nil && current.State != r.State {
 			return errMoved
@@ -59,7 +60,7 @@ func (e Engine) await(ctx context.Context, r Record, by Instant) error {
 		if left <= 0 {
 			return errDeadline
 		}
-		changes.wait(ctx, left)
+		changes.Wait(ctx, left)
 	}
 	return ctx.Err()
 }

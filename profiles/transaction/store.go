@@ -222,8 +222,8 @@ func (s Store) LoadBaseline(id string) (probe.Baseline, error) {
 // Watch calls on with the record of transaction id, first as it is and then
 // after every change, until it is final, on returns false, or ctx ends.
 func (s Store) Watch(ctx context.Context, id string, on func(Record) bool) error {
-	changes := s.watchChanges()
-	defer changes.close()
+	changes := atomicfile.Watch(s.Dir, s.Run)
+	defer changes.Close()
 	var seen uint64
 	for ctx.Err() == nil {
 		r, err := s.Load()
@@ -239,7 +239,7 @@ func (s Store) Watch(ctx context.Context, id string, on func(Record) bool) error
 				return nil
 			}
 		}
-		changes.wait(ctx, recheck)
+		changes.Wait(ctx, time.Second)
 	}
 	return ctx.Err()
 }
