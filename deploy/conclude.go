@@ -57,14 +57,12 @@ func (h *hostRun) committed() error {
 func (h *hostRun) rolledBack(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	h.refusals = -1 << 20 // the old system lets us in again, however often the new one refused
 	reason := h.reasons()
-	if err := h.redial(ctx, 0, h.askFacts); err != nil {
+	if err := h.redial(ctx, 0, patient, h.askFacts); err != nil {
 		h.endLive("", err)
 		return h.lookNow(RollbackFailed, "rollback", fmt.Errorf("%s; the host says that it went back, but could not be reached to see it: %v", reason, err))
 	}
-	if h.seen.Running != h.facts.Running {
-		err := fmt.Errorf("it runs %s", h.seen.Running)
+	if err := h.differs(); err != nil {
 		h.endLive("", err)
 		return h.lookNow(RollbackFailed, "rollback", fmt.Errorf("%s; the host says that it went back, but %v", reason, err))
 	}
@@ -76,6 +74,22 @@ func (h *hostRun) rolledBack(ctx context.Context) error {
 	}
 	f.Log = h.logOf(ctx)
 	return f
+}
+
+// differs compares what is seen with what was: the running system, which after a
+// restart is the profile's, the profile, and the boot default where it is known.
+func (h *hostRun) differs() error {
+	was, is := h.facts, h.seen
+	restarted := is.BootID != was.BootID && is.Running == was.Profile.Path
+	switch {
+	case is.Running != was.Running && !restarted:
+		return fmt.Errorf("it runs %s", is.Running)
+	case is.Profile.Link != was.Profile.Link || is.Profile.Path != was.Profile.Path:
+		return fmt.Errorf("its profile is generation %d, %s", is.Profile.Number, is.Profile.Path)
+	case was.Boots.System != "" && is.Boots.System != was.Boots.System:
+		return fmt.Errorf("it boots %s", is.Boots.System)
+	}
+	return nil
 }
 
 // reasons is why the host went back, by its own record and as seen from here.

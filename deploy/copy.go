@@ -2,13 +2,17 @@ package deploy
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/dustin/go-humanize"
 
@@ -23,6 +27,8 @@ const (
 	// copyAttempts is how often a closure is copied that is collected again
 	// before its root holds it.
 	copyAttempts = 3
+	// nameLimit is how much of the hosts' names goes into a directory's name.
+	nameLimit = 120
 )
 
 // copy brings the closure to the host. The channel to the host's daemon and what
@@ -42,13 +48,44 @@ func (h *hostRun) copy(ctx context.Context) (err error) {
 	if h.lacks.Load() == 0 {
 		asking.Go(func() { _, _ = h.askMissing(ctx) })
 	}
-	err = h.run.nix.Copy(ctx, r.StoreURI(), []string{h.system.OutPath}, h.sizes, h.copying())
+	copying, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer watchStall(copying, cancel, r)()
+	err = h.run.nix.Copy(copying, r.StoreURI(), []string{h.system.OutPath}, h.sizes, h.copying())
 	sent = r.Sent()
 	asking.Wait()
 	if err != nil {
 		return h.copyFailure(err, r.Err())
 	}
 	return nil
+}
+
+// stallLimit is how long a copy may go without a byte in either direction: the
+// host's store may be locked by a garbage collection for a while.
+const stallLimit = 5 * time.Minute
+
+// watchStall cancels a copy that does not move. The returned function ends it.
+func watchStall(ctx context.Context, cancel context.CancelCauseFunc, r *relay.Relay) func() {
+	done := make(chan struct{})
+	ctx, stop := context.WithCancel(ctx)
+	go func() {
+		defer close(done)
+		moved, at := int64(-1), time.Now()
+		for ctx.Err() == nil {
+			if now := r.Sent() + r.Received(); now != moved {
+				moved, at = now, time.Now()
+			}
+			if time.Since(at) > stallLimit {
+				cancel(fmt.Errorf("not a byte in %v", stallLimit))
+				return
+			}
+			select {
+			case <-ctx.Done():
+			case <-time.After(time.Second):
+			}
+		}
+	}()
+	return func() { stop(); <-done }
 }
 
 // copying completes what Nix says of a copy by how many bytes there are.
@@ -107,21 +144,25 @@ func (h *hostRun) dialDaemon(ctx context.Context) (net.Conn, error) {
 		}
 	}
 	program := filepath.Join(h.facts.Running, "sw/bin/nix-daemon")
-	return h.conn.Start(ctx, h.conn.Elevated([]string{program, "--stdio"}), nil)
+	return h.conn.Start(ctx, h.conn.Elevated([]string{program, "--stdio"}), &h.daemonSaid)
 }
 
 func (h *hostRun) copyFailure(err, link error) error {
 	f := &Failure{Host: h.Name, Step: "copy", Cause: err, Word: Failed, Code: CodeCopy, Next: "hdeploy switch " + h.Name}
-	var said *nix.Error
-	switch {
-	case link != nil || h.conn.Err() != nil:
+	var failed *nix.Error
+	diskFull := errors.As(err, &failed) && failed.Kind == nix.DiskFull
+	switch said := h.daemonSaid.LastLine(); {
+	case said != "":
+		f.Cause = fmt.Errorf("the Nix daemon could not be started on the host: %s", said)
+		f.Next = h.ssh("ls -l " + filepath.Join(h.facts.Running, "sw/bin/nix-daemon"))
+	case h.conn.Err() != nil || link != nil && !diskFull:
 		if link == nil {
 			link = h.conn.Err()
 		}
 		f.Cause = fmt.Errorf("the connection was lost: %v; paths that arrived whole are kept and not sent again", link)
-	case errors.As(err, &said):
-		f.Log = append(f.Log, lines(said.Output)...)
-		if said.Kind == nix.DiskFull {
+	default:
+		quoteNix(f)
+		if diskFull {
 			f.Next = h.ssh("nix-collect-garbage --delete-older-than 30d")
 		}
 	}
@@ -135,7 +176,12 @@ func (r *run) linkDir() (string, error) {
 	for _, h := range r.Hosts {
 		name += h.Name + "+"
 	}
-	dir := filepath.Join(r.StateDir, "roots", name[:min(len(name)-1, 120)])
+	name = strings.TrimSuffix(name, "+")
+	if len(name) > nameLimit {
+		sum := sha256.Sum256([]byte(name))
+		name = name[:nameLimit] + "-" + hex.EncodeToString(sum[:8])
+	}
+	dir := filepath.Join(r.StateDir, "roots", name)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return "", fmt.Errorf("keep the result: %v", err)
 	}

@@ -84,6 +84,14 @@ func (r *run) evaluationFailure(host string, err error) *Failure {
 	return f
 }
 
+// nixCause is Nix's reason without the step, which the failure names already.
+type nixCause struct{ failed *nix.Error }
+
+func (c nixCause) Error() string { return c.failed.Cause }
+
+// Unwrap returns the whole failure of the call.
+func (c nixCause) Unwrap() error { return c.failed }
+
 // quoteNix puts Nix's own words, in full, beside the cause.
 func quoteNix(f *Failure) {
 	var said *nix.Error
@@ -92,7 +100,7 @@ func quoteNix(f *Failure) {
 	}
 	f.Log = append(lines(said.Output), said.Log...)
 	if said.Cause != "" {
-		f.Cause = errors.New(said.Cause)
+		f.Cause = nixCause{said}
 	}
 	if said.Hint != "" {
 		f.Next = said.Hint

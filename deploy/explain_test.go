@@ -130,7 +130,7 @@ func TestCopyFailures(t *testing.T) {
 		t.Errorf("another reason: %+v", f)
 	}
 	// What nix says of a torn connection is only a consequence.
-	if f := asFailure("", "", h.copyFailure(full, io.ErrUnexpectedEOF)); !strings.Contains(f.Error(), "the connection was lost: unexpected EOF") || f.Log != nil || f.Code != CodeCopy || f.Next != "hdeploy switch web1" {
+	if f := asFailure("", "", h.copyFailure(&nix.Error{Step: "copy", Kind: nix.Disconnected}, io.ErrUnexpectedEOF)); !strings.Contains(f.Error(), "the connection was lost: unexpected EOF") || f.Log != nil || f.Code != CodeCopy || f.Next != "hdeploy switch web1" {
 		t.Errorf("torn relay: %+v", f)
 	}
 	server.Cut()

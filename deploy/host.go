@@ -31,6 +31,8 @@ type hostRun struct {
 	// while that is not known.
 	sizes nix.Sizes
 	lacks atomic.Int64
+	// daemonSaid is what a Nix daemon that was started for the copy printed.
+	daemonSaid agent.Capture
 
 	// id is the transaction's; status what the host last said of it, seen the
 	// facts of the newest connection.
@@ -44,7 +46,6 @@ type hostRun struct {
 	verifyError  error
 	rebootNeeded bool
 	interrupted  atomic.Bool
-	refusals     int
 
 	// liveDone ends the phase that the host is in now, which is lived; logSeen
 	// counts the lines of the host's log that were told.
@@ -139,7 +140,7 @@ func (h *hostRun) use(conn *remote.Conn, a *agent.Agent) {
 func (h *hostRun) preflight(ctx context.Context) (err error) {
 	done := h.phase(event.Preflight)
 	defer func() { done(describe(h.facts), err) }()
-	conn, a, err := h.connect(ctx, agent.AskFacts(profiles.System, &h.facts))
+	conn, a, err := h.connect(ctx, agent.AskFacts(protocol.FactsRequest{Profile: profiles.System, LookOnly: h.run.DryRun}, &h.facts))
 	if err != nil {
 		return h.connectionFailure("connect", err)
 	}

@@ -11,10 +11,12 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/dustin/go-humanize"
 
 	"github.com/hbohlen/hdeploy/deploy/event"
+	"github.com/hbohlen/hdeploy/profiles"
 	"github.com/hbohlen/hdeploy/profiles/protocol"
 	"github.com/hbohlen/hdeploy/profiles/transaction"
 )
@@ -37,6 +39,8 @@ func (h *hostRun) checkHost() error {
 		return refused(h.Name, "elevate", "set user = \"root\" or elevation = \"sudo\" for "+h.Name+" in deploy.toml", "the agent runs as uid %d, not as root", f.UID)
 	case f.StateError != "":
 		return refused(h.Name, "look", h.ssh("df -h /var/lib /run"), "the host cannot keep hdeploy's state: %s", f.StateError)
+	case f.Profile.Path == "":
+		return refused(h.Name, "look", h.ssh("ls -l "+profiles.System), "the host has no system profile: there would be no generation to go back to")
 	case f.Running == "":
 		return refused(h.Name, "look", h.ssh("ls -l /run/current-system"), "the running system cannot be read from /run/current-system")
 	}
@@ -68,7 +72,7 @@ func (h *hostRun) checkArchitecture() error {
 func (h *hostRun) locked(t *protocol.Status) error {
 	return refused(h.Name, "lock", h.ssh("journalctl -f -u 'hdeploy-"+t.ID+"-*'"),
 		"locked by %s since %s for %s (%s; the host decides within %s)",
-		t.Deployer, t.Started.Format("15:04:05"), t.New, t.State, rounded(t.DeadManIn))
+		t.Deployer, t.Started.Local().Format("2006-01-02 15:04:05 MST"), t.New, t.State, rounded(t.DeadManIn))
 }
 
 func (h *hostRun) checkSpace() error {
@@ -102,6 +106,9 @@ func (h *hostRun) judge(ctx context.Context) (err error) {
 		return err
 	}
 	h.rebootNeeded = h.needsReboot()
+	if err := h.checkBootRoom(); err != nil {
+		return err
+	}
 	if err := h.checkRoom(ctx); err != nil {
 		return err
 	}
@@ -167,6 +174,29 @@ func (h *hostRun) needsReboot() bool {
 	return false
 }
 
+// checkBootRoom refuses a new kernel or initrd that does not fit into a /boot of
+// its own: boot loaders that cannot read the store copy them there, at commit.
+func (h *hostRun) checkBootRoom() error {
+	if !h.facts.OwnBoot {
+		return nil
+	}
+	need := uint64(bootReserve)
+	for _, part := range []string{"kernel", "initrd"} {
+		file, err := filepath.EvalSymlinks(filepath.Join(h.system.OutPath, part))
+		if err != nil || file == h.facts.Kernel[part] {
+			continue
+		}
+		if info, err := os.Stat(file); err == nil {
+			need += uint64(info.Size())
+		}
+	}
+	if h.facts.FreeBoot < need {
+		return refused(h.Name, "space", h.ssh("nix-collect-garbage --delete-older-than 30d")+" and switch to what it runs, which removes old kernels",
+			"/boot has %s free, and the new kernel and initrd need %s", humanize.IBytes(h.facts.FreeBoot), humanize.IBytes(need))
+	}
+	return nil
+}
+
 // checkRoom refuses a closure that does not fit. Where the host has room for all
 // of it, what it lacks is only asked for the progress, beside the copy.
 func (h *hostRun) checkRoom(ctx context.Context) error {
@@ -202,6 +232,8 @@ func (h *hostRun) measure(ctx context.Context) {
 
 // askMissing learns how much of the closure the host lacks.
 func (h *hostRun) askMissing(ctx context.Context) (paths int, err error) {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
 	missing, err := h.agent.Missing(ctx, slices.Sorted(maps.Keys(h.sizes)))
 	if err != nil {
 		return 0, err

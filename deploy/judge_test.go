@@ -26,7 +26,7 @@ func web1(t *testing.T) *hostRun {
 	})
 	h.run.Hosts = []hosts.Host{h.Host}
 	const plenty = 10 << 30
-	h.facts = protocol.Facts{NixOS: true, Running: "/old", FreeStore: plenty, FreeBoot: plenty, FreeState: plenty, System: "x86_64-linux"}
+	h.facts = protocol.Facts{NixOS: true, Running: "/old", Profile: profiles.Generation{Link: "system-1-link", Number: 1, Path: "/old"}, FreeStore: plenty, FreeBoot: plenty, FreeState: plenty, System: "x86_64-linux"}
 	h.system = nix.Evaluated{OutPath: newSystem(t), System: "x86_64-linux"}
 	return h
 }

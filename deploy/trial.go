@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/hbohlen/hdeploy/deploy/agent"
@@ -21,6 +22,8 @@ const (
 	// that knocks more often without logging in.
 	redialFirst = 2 * time.Second
 	redialLast  = 10 * time.Second
+	// beginLimit bounds the start of a transaction, with a new connection in it.
+	beginLimit = 3 * time.Minute
 	// patience is how long after the host's own last deadline it is still asked
 	// what became of it.
 	patience = 90 * time.Second
@@ -43,8 +46,17 @@ func (h *hostRun) transact(ctx context.Context) error {
 	settled, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
 	defer cancel()
 	h.stopped = ctx
-	defer context.AfterFunc(ctx, func() { h.interrupt(settled) })()
+	var interrupting sync.WaitGroup
+	interrupting.Add(1)
+	armed := context.AfterFunc(ctx, func() {
+		defer interrupting.Done()
+		h.interrupt(settled)
+	})
 	err = h.seeThrough(settled, from(specs, probe.FromDeployer))
+	if armed() {
+		interrupting.Done()
+	}
+	interrupting.Wait()
 	return h.conclude(settled, err)
 }
 
@@ -79,10 +91,22 @@ func (h *hostRun) limits(specs []probe.Spec) transaction.Limits {
 
 func (h *hostRun) begin(ctx context.Context, specs []probe.Spec) error {
 	h.beginLive(event.Trial)
-	status, err := h.agent.Begin(ctx, protocol.StartRequest{
+	// From here on an interruption is an abort on the host, not the end of a
+	// request that may have reached it.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), beginLimit)
+	defer cancel()
+	request := protocol.StartRequest{
 		ID: h.id, Deployer: h.run.Deployer, Profile: profiles.System, New: h.system.OutPath,
 		Running: h.facts.Running, Limits: h.limits(specs), Probes: from(specs, probe.FromHost),
-	})
+	}
+	status, err := h.agent.Begin(ctx, request)
+	var said *protocol.Error
+	if err != nil && !errors.As(err, &said) {
+		// The host answers a repeated request with the transaction it has begun.
+		if h.redial(ctx, redialFirst, patient, h.askFacts) == nil {
+			status, err = h.agent.Begin(ctx, request)
+		}
+	}
 	if err != nil {
 		return h.startFailure(err)
 	}
@@ -153,7 +177,7 @@ func (h *hostRun) follow(ctx context.Context, w protocol.WatchRequest) error {
 		if errors.As(err, &said) {
 			return h.lost(said)
 		}
-		if err := h.redial(ctx, redialFirst, h.askFacts); err != nil {
+		if err := h.redial(ctx, redialFirst, patient, h.askFacts); err != nil {
 			return h.lost(err)
 		}
 	}
@@ -227,14 +251,19 @@ func (h *hostRun) endLive(detail string, err error) {
 // askFacts makes the first call of a connection that is not the proof.
 func (h *hostRun) askFacts() agent.First {
 	h.seen = protocol.Facts{}
-	return agent.AskFacts(profiles.System, &h.seen)
+	return agent.AskFacts(protocol.FactsRequest{Profile: profiles.System}, &h.seen)
 }
+
+// patient is for a redial that no refused login ends: the previous system may let
+// this deployer in again.
+const patient = 0
 
 // redial replaces the connection by a new one, beginning after pause, again and
 // again until ctx ends, the agent has an answer other than a result, or the host
-// has refused the login often enough.
-func (h *hostRun) redial(ctx context.Context, pause time.Duration, first func() agent.First) error {
+// has refused the login so many times, if that is not [patient].
+func (h *hostRun) redial(ctx context.Context, pause time.Duration, refusals int, first func() agent.First) error {
 	var last error
+	refused := 0
 	for ; ; pause = min(max(redialFirst, pause*3/2), redialLast) {
 		select {
 		case <-ctx.Done():
@@ -247,7 +276,6 @@ func (h *hostRun) redial(ctx context.Context, pause time.Duration, first func() 
 		conn, a, err := h.connect(ctx, first())
 		if err == nil {
 			h.use(conn, a)
-			h.refusals = 0
 			return nil
 		}
 		var said *protocol.Error
@@ -261,9 +289,9 @@ func (h *hostRun) redial(ctx context.Context, pause time.Duration, first func() 
 			last = err
 		}
 		if h.final(err) {
-			h.refusals++
+			refused++
 		}
-		if h.refusals >= refusalsToGoBack {
+		if refusals != patient && refused >= refusals {
 			return last
 		}
 	}
@@ -304,6 +332,7 @@ func (h *hostRun) verify(ctx context.Context, onDeployer []probe.Spec) error {
 	defer context.AfterFunc(h.stopped, cancel)()
 	results := probe.Run(limit, onDeployer, nil, nil)
 	if h.stopped.Err() != nil {
+		h.abortOver(ctx, old, "interrupted by "+h.run.Deployer, nil)
 		return errors.New("the run was interrupted")
 	}
 	h.judged(results)
@@ -312,8 +341,7 @@ func (h *hostRun) verify(ctx context.Context, onDeployer []probe.Spec) error {
 		h.abortOver(ctx, old, why.Error(), results)
 		return why
 	}
-	h.refusals = 0
-	err := h.redial(limit, 0, func() agent.First { return h.sayConfirm(results) })
+	err := h.redial(limit, 0, refusalsToGoBack, func() agent.First { return h.sayConfirm(results) })
 	var said *protocol.Error
 	switch {
 	case err == nil:
@@ -366,7 +394,7 @@ func (h *hostRun) interrupt(ctx context.Context) {
 	limit, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
 	var facts protocol.Facts
-	conn, a, err := h.connect(limit, agent.AskFacts(profiles.System, &facts))
+	conn, a, err := h.connect(limit, agent.AskFacts(protocol.FactsRequest{Profile: profiles.System, LookOnly: true}, &facts))
 	if err != nil {
 		return
 	}

@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/hbohlen/hdeploy/profiles/atomicfile"
@@ -99,15 +100,20 @@ func generationNumber(profile, link string) (int, bool) {
 }
 
 // Set makes a new generation of profile that points at path, with the nix-env of
-// toplevel. Where nix-env cannot do it, the error is returned and the profile is
-// whatever nix-env left.
+// toplevel. Where nix-env itself cannot do it, since the store's database is busy
+// or damaged, the links are made here.
 //
 // substitute=false, since a host without DNS would wait for its caches; without
 // NIX_REMOTE root works on the store even when the daemon is dead.
 func Set(ctx context.Context, toplevel, profile, path string) (Generation, error) {
 	m := systemd.Of(toplevel)
 	if _, err := m.Output(ctx, "nix-env", "--profile", profile, "--set", path, "--option", "substitute", "false"); err != nil {
-		return Generation{}, fmt.Errorf("set profile: %v", err)
+		if ctx.Err() != nil {
+			return Generation{}, fmt.Errorf("set profile: %v", err)
+		}
+		if linkErr := setByHand(profile, path); linkErr != nil {
+			return Generation{}, fmt.Errorf("set profile: %v; %v", err, linkErr)
+		}
 	}
 	now, err := Current(profile)
 	if err != nil {
@@ -117,6 +123,40 @@ func Set(ctx context.Context, toplevel, profile, path string) (Generation, error
 		return now, fmt.Errorf("set profile: it points at %s afterwards", now.Path)
 	}
 	return now, nil
+}
+
+// setByHand makes the next generation as nix-env does, under the profile's lock.
+func setByHand(profile, path string) error {
+	if _, err := os.Stat(path); err != nil {
+		return err
+	}
+	release, err := lockProfile(profile)
+	if err != nil {
+		return err
+	}
+	defer release()
+	newest, err := Newest(profile)
+	if err != nil {
+		return err
+	}
+	link := fmt.Sprintf("%s-%d-link", filepath.Base(profile), newest+1)
+	if err := atomicfile.Symlink(path, filepath.Join(filepath.Dir(profile), link)); err != nil {
+		return err
+	}
+	return atomicfile.Symlink(link, profile)
+}
+
+// lockProfile takes the lock that nix-env takes, unless somebody holds it.
+func lockProfile(profile string) (release func(), err error) {
+	f, err := os.OpenFile(profile+".lock", os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("lock profile: %v", err)
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		_ = f.Close()
+		return nil, fmt.Errorf("lock profile: %v", err)
+	}
+	return func() { _ = f.Close() }, nil
 }
 
 // Restore points profile at a generation that it had, and removes the

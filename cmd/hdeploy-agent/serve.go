@@ -92,7 +92,9 @@ func (a agent) start(ctx context.Context, p protocol.StartRequest) (any, error) 
 	}
 	s, err := a.begin(ctx, p)
 	if err != nil {
-		_ = profiles.RemoveRoot(p.ID + "-new")
+		if last, loadErr := a.engine.Store.Load(); loadErr != nil || last == nil || last.ID != p.ID {
+			_ = profiles.RemoveRoot(p.ID + "-new")
+		}
 		return nil, err
 	}
 	return s, nil
@@ -262,7 +264,13 @@ func (a agent) facts(ctx context.Context, p protocol.FactsRequest) (any, error) 
 	// A peer that hangs up must not stop the host from finding its way back.
 	settling, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleLimit)
 	defer cancel()
-	before, _ := a.engine.Store.Load()
+	before, err := a.engine.Store.Load()
+	if p.LookOnly {
+		if err == nil && before != nil {
+			facts.Transaction = a.status(*before)
+		}
+		return facts, nil
+	}
 	last, err := a.engine.Settle(settling)
 	if err != nil {
 		facts.StateError = err.Error()

@@ -66,7 +66,7 @@ const (
 type Agent struct {
 	client  *protocol.Client
 	process *remote.Process
-	stderr  *capture
+	stderr  *Capture
 }
 
 // First is the first call to an agent. Its answer shows that an agent runs, so
@@ -79,8 +79,8 @@ type First struct {
 }
 
 // AskFacts asks what is true on the host.
-func AskFacts(profile string, facts *protocol.Facts) First {
-	return First{method: protocol.MethodFacts, params: protocol.FactsRequest{Profile: profile}, result: facts, limit: startLimit}
+func AskFacts(ask protocol.FactsRequest, facts *protocol.Facts) First {
+	return First{method: protocol.MethodFacts, params: ask, result: facts, limit: startLimit}
 }
 
 // SayConfirm is the deployer's last word, as the first one on a new connection;
@@ -124,7 +124,7 @@ func (e *exitError) Error() string { return fmt.Sprintf("exit code %d: %s", e.co
 
 // launch runs a script that becomes the agent, and makes the first call.
 func launch(ctx context.Context, conn *remote.Conn, script string, first First) (*Agent, error) {
-	a := &Agent{stderr: &capture{}}
+	a := &Agent{stderr: &Capture{}}
 	// The agent outlives the start: only the first call is bounded by it.
 	process, err := conn.Start(context.WithoutCancel(ctx), conn.Elevated([]string{"/bin/sh", "-c", script}), a.stderr)
 	if err != nil {
@@ -149,7 +149,7 @@ func launch(ctx context.Context, conn *remote.Conn, script string, first First) 
 	}
 	// A script that ends by itself tells its exit code; one that hangs is ended.
 	hangs := time.AfterFunc(exitGrace, process.Kill)
-	exit, waitErr := process.Wait()
+	exit, waitErr := waitFor(process, 2*exitGrace)
 	hangs.Stop()
 	switch {
 	case ctx.Err() != nil:
@@ -158,6 +158,26 @@ func launch(ctx context.Context, conn *remote.Conn, script string, first First) 
 		return nil, waitErr
 	}
 	return nil, &exitError{code: exit.Code, said: a.stderr.String()}
+}
+
+// waitFor waits for the end of a process that may be on a host which no longer
+// answers.
+func waitFor(process *remote.Process, limit time.Duration) (remote.Exit, error) {
+	type end struct {
+		exit remote.Exit
+		err  error
+	}
+	ended := make(chan end, 1)
+	go func() {
+		exit, err := process.Wait()
+		ended <- end{exit, err}
+	}()
+	select {
+	case e := <-ended:
+		return e.exit, e.err
+	case <-time.After(limit):
+		return remote.Exit{}, errors.New("the host does not say how the agent ended")
+	}
 }
 
 // explain turns the end of a script into words. Exit codes 126 and 127 are the
@@ -208,6 +228,7 @@ func send(ctx context.Context, conn *remote.Conn, machine string) (file string, 
 	if err != nil {
 		return "", nil, err
 	}
+	defer context.AfterFunc(ctx, func() { files.Close() })()
 	home, err := files.Getwd()
 	if err != nil {
 		files.Close()

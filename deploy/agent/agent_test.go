@@ -127,7 +127,7 @@ func (h host) start(ctx context.Context) (*Agent, protocol.Facts, error) {
 	}
 	h.t.Cleanup(func() { conn.Close() })
 	var facts protocol.Facts
-	a, err := Start(ctx, conn, AskFacts("asked", &facts))
+	a, err := Start(ctx, conn, AskFacts(protocol.FactsRequest{Profile: "asked"}, &facts))
 	return a, facts, err
 }
 
@@ -316,7 +316,7 @@ func TestAChatteringAgentIsListenedToOnlySoFar(t *testing.T) {
 }
 
 func TestCapture(t *testing.T) {
-	var c capture
+	var c Capture
 	for _, text := range []string{"one\n", "\x1b[31mtwo\x07\u009b\xff\n", strings.Repeat("x", 2*captureLimit)} {
 		if n, err := c.Write([]byte(text)); n != len(text) || err != nil {
 			t.Errorf("wrote %d, %v", n, err)

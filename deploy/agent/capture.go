@@ -8,13 +8,14 @@ import (
 // captureLimit is how much of a remote program's standard error is kept.
 const captureLimit = 16 << 10
 
-// capture keeps the beginning of what is written to it.
-type capture struct {
+// Capture keeps the beginning of what a remote program prints on standard error.
+type Capture struct {
 	mu   sync.Mutex
 	text []byte
 }
 
-func (c *capture) Write(p []byte) (int, error) {
+// Write never fails; what is too much is swallowed.
+func (c *Capture) Write(p []byte) (int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if room := captureLimit - len(c.text); room > 0 {
@@ -24,7 +25,7 @@ func (c *capture) Write(p []byte) (int, error) {
 }
 
 // String is what was kept, without what could act on a terminal.
-func (c *capture) String() string {
+func (c *Capture) String() string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return strings.Map(func(r rune) rune {
@@ -34,6 +35,9 @@ func (c *capture) String() string {
 		return r
 	}, string(c.text))
 }
+
+// LastLine is the last line of what was kept.
+func (c *Capture) LastLine() string { return lastLine(c.String()) }
 
 func lastLine(text string) string {
 	text = strings.TrimSpace(text)

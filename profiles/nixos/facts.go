@@ -29,6 +29,7 @@ func Look(profile string) protocol.Facts {
 		FreeBoot:  free("/boot"),
 		FreeState: free(transaction.StateDir),
 	}
+	f.OwnBoot = device("/boot") != device("/nix/store")
 	f.Hostname, _ = os.Hostname()
 	_, notNixOS := os.Stat("/etc/NIXOS")
 	f.NixOS = notNixOS == nil || f.OS == "nixos"
@@ -92,6 +93,15 @@ func firstLine(name string) string {
 	}
 	line, _, _ := strings.Cut(string(data), "\n")
 	return line
+}
+
+// device is the file system that path is on.
+func device(path string) uint64 {
+	var info unix.Stat_t
+	if unix.Stat(path, &info) != nil {
+		return 0
+	}
+	return info.Dev
 }
 
 // free is the space, in bytes, that can still be filled at path or its nearest

@@ -76,6 +76,10 @@ func service(id, role string) string { return unitName(id, role) + ".service" }
 
 func (h Host) dir(id string) string { return filepath.Join(h.Store.Run, id) }
 
+// open is a file that exists as long as the host may have to go back: without it
+// the last resort does nothing, whoever starts it.
+func (h Host) open(id string) string { return filepath.Join(h.dir(id), "open") }
+
 func (h Host) agent(id string) string { return filepath.Join(h.dir(id), "agent") }
 
 // LogFile is the file that the switches of a transaction write to.
@@ -111,7 +115,10 @@ func (h Host) Arm(ctx context.Context, r transaction.Record) error {
 	if noexec(h.agent(r.ID)) {
 		return fmt.Errorf("arm the dead-man's switch: %s is on a file system mounted noexec", h.Store.Run)
 	}
-	if err := writeLastResort(r); err != nil {
+	if err := atomicfile.Write(h.open(r.ID), nil, 0o600); err != nil {
+		return fmt.Errorf("arm the dead-man's switch: %v", err)
+	}
+	if err := writeLastResort(r, h.open(r.ID)); err != nil {
 		return fmt.Errorf("arm the dead-man's switch: %v", err)
 	}
 	m := systemd.Of(r.Previous.Running)
@@ -170,22 +177,31 @@ const runtimeUnits = "/run/systemd/system"
 // writeLastResort writes the unit that the dead-man's switch falls back on when
 // this very program is damaged. PID 1 reads it when it loads the unit that names
 // it; no reload is needed.
-func writeLastResort(r transaction.Record) error {
+func writeLastResort(r transaction.Record, open string) error {
 	if err := os.MkdirAll(runtimeUnits, 0o755); err != nil {
 		return err
 	}
+	// The supervisor, and an activation that hangs, hold the lock of
+	// switch-to-configuration: so they are killed first.
 	text := fmt.Sprintf(`[Unit]
-Description=hdeploy: switch back without hdeploy (transaction %s)
+Description=hdeploy: switch back without hdeploy (transaction %[1]s)
+ConditionPathExists=%[3]s
 DefaultDependencies=no
 IgnoreOnIsolate=yes
 Conflicts=shutdown.target
 Before=shutdown.target
+StartLimitIntervalSec=0
 
 [Service]
 Type=oneshot
-Environment=NIXOS_NO_CHECK=1 PATH=%s/sw/bin
-ExecStart=%s/bin/switch-to-configuration test
-`, r.ID, r.Previous.Running, r.Previous.Running)
+Restart=on-failure
+RestartSec=5
+OOMScoreAdjust=-900
+Environment=NIXOS_NO_CHECK=1 PATH=%[2]s/sw/bin
+ExecStartPre=-%[2]s/sw/bin/systemctl kill --signal=SIGKILL hdeploy-%[1]s-supervisor.service hdeploy-%[1]s-activation.service hdeploy-%[1]s-commit.service hdeploy-%[1]s-rollback.service
+ExecStart=%[2]s/bin/switch-to-configuration test
+ExecStartPost=-%[2]s/sw/bin/rm -f %[3]s
+`, r.ID, r.Previous.Running, open)
 	return atomicfile.Write(filepath.Join(runtimeUnits, service(r.ID, "lastresort")), []byte(text), 0o644)
 }
 
@@ -268,17 +284,32 @@ func (h Host) Fence(ctx context.Context, id string) error {
 	return errors.Join(failures...)
 }
 
-// Finish implements [transaction.Host]. The dead-man's timer is stopped last: as
-// long as anything is left to do, somebody will do it.
+// Finish implements [transaction.Host]. First the way back is closed: what is
+// left of it must not act any more. Where the dead-man's timer cannot be stopped
+// its program stays, to find the transaction finished.
 func (h Host) Finish(ctx context.Context, r transaction.Record) error {
-	failures := []error{keepConfirmed(r)}
-	failures = append(failures, profiles.RemoveRoot(r.ID+"-new"), profiles.RemoveRoot(r.ID+"-previous"), profiles.RemoveAbandonedRoots(ofTransaction))
-	if running, err := filepath.EvalSymlinks(currentSystem); err == nil && r.BootID == h.Clock.BootID() {
-		failures = append(failures, systemd.Of(running).Stop(ctx, unitName(r.ID, "deadman.timer")))
+	failures := []error{os.RemoveAll(h.open(r.ID)), keepConfirmed(r)}
+	failures = append(failures, profiles.RemoveRoot(r.ID+"-new"), profiles.RemoveAbandonedRoots(ofTransaction))
+	if r.State != transaction.RollbackFailed {
+		failures = append(failures, profiles.RemoveRoot(r.ID+"-previous"))
 	}
-	os.Remove(filepath.Join(runtimeUnits, service(r.ID, "lastresort")))
-	os.Remove(h.agent(r.ID))
-	return errors.Join(failures...)
+	stopped := h.disarm(ctx, r)
+	if stopped == nil {
+		os.Remove(filepath.Join(runtimeUnits, service(r.ID, "lastresort")))
+		os.Remove(h.agent(r.ID))
+	}
+	return errors.Join(append(failures, stopped)...)
+}
+
+func (h Host) disarm(ctx context.Context, r transaction.Record) error {
+	if r.BootID != h.Clock.BootID() {
+		return nil
+	}
+	running, err := filepath.EvalSymlinks(currentSystem)
+	if err != nil {
+		return fmt.Errorf("stop the dead-man's timer: %v", err)
+	}
+	return systemd.Of(running).Stop(ctx, unitName(r.ID, "deadman.timer"))
 }
 
 func ofTransaction(root string) bool {

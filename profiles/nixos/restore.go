@@ -51,10 +51,11 @@ func (h Host) Restore(ctx context.Context, r transaction.Record) error {
 // killLimit bounds the wait for what was killed.
 const killLimit = 15 * time.Second
 
-// switchBack switches to the previous system. Failed units are no error here:
-// the baseline shows what they are worth.
+// switchBack switches to the previous system within a time that leaves some for a
+// second attempt. Failed units are no error here: the baseline shows what they are
+// worth.
 func (h Host) switchBack(ctx context.Context, r transaction.Record) error {
-	attempt, cancel := context.WithTimeout(ctx, r.Limits.Rollback/3)
+	attempt, cancel := context.WithTimeout(ctx, r.Limits.Rollback/2)
 	defer cancel()
 	exit, err := h.run(attempt, r, switching{role: "rollback", toplevel: r.Previous.Running, action: "test", unchecked: true})
 	if err != nil {
@@ -70,68 +71,108 @@ func (h Host) switchBack(ctx context.Context, r transaction.Record) error {
 // after emergency.target there is no D-Bus for it to talk to. The previous
 // system's activation script brings its /etc back, and its units start from that.
 func (h Host) prepareGround(ctx context.Context, r transaction.Record, m systemd.Manager, before probe.Baseline) {
-	attempt, cancel := context.WithTimeout(ctx, r.Limits.Rollback/3)
+	attempt, cancel := context.WithTimeout(ctx, r.Limits.Rollback/8)
 	defer cancel()
 	_, _ = h.runProgram(attempt, r, "rollback", []string{r.Previous.Running + "/activate"}, nil)
 	_, _ = m.Output(attempt, "systemctl", "daemon-reload")
 	_ = revive(attempt, m, before)
 }
 
-// unblock cancels the jobs that the trial queued and kills the units that hang
-// since then.
+// unblock cancels the jobs that the trial queued and kills the units that hang in
+// them. What works by itself at this moment is left alone: units without a job,
+// those that a timer of the baseline starts, and users' managers.
 func unblock(ctx context.Context, m systemd.Manager, before probe.Baseline) error {
+	units, err := m.All(ctx)
+	if err != nil {
+		return err
+	}
 	jobs, err := m.Jobs(ctx)
-	if err == nil {
-		jobs = slices.DeleteFunc(jobs, func(j systemd.Job) bool {
-			return slices.Contains(before.Jobs, j.ID) || strings.HasPrefix(j.Unit, "hdeploy-")
-		})
-		err = m.Cancel(ctx, jobs)
+	if err != nil {
+		return err
 	}
-	units, showErr := m.All(ctx)
-	for _, u := range units {
+	queued := map[string]bool{}
+	jobs = slices.DeleteFunc(jobs, func(j systemd.Job) bool {
+		spared := slices.Contains(before.Jobs, j.ID) || strings.HasPrefix(j.Unit, "hdeploy-") || startsByItself(j.Unit, before)
+		queued[j.Unit] = !spared
+		return spared
+	})
+	failures := []error{m.Cancel(ctx, jobs)}
+	for id, u := range units {
 		hangs := u.Active == "activating" || u.Active == "deactivating"
-		was := before.Units[u.ID]
-		if !hangs || strings.HasPrefix(u.ID, "hdeploy-") || was.Active == u.Active && was.Invocation == u.Invocation {
-			continue
-		}
-		if strings.HasSuffix(u.ID, ".service") && u.ControlGroup != "" {
-			err = errors.Join(err, systemd.KillGroup(ctx, u.ControlGroup))
+		if hangs && queued[id] && u.ControlGroup != "" {
+			failures = append(failures, systemd.KillGroup(ctx, u.ControlGroup))
 		}
 	}
-	return errors.Join(err, showErr)
+	return errors.Join(failures...)
 }
 
-// settleLimit is how long services that ran before may take to run again.
-const settleLimit = 20 * time.Second
+// startsByItself says whether a service comes and goes without a switch: by a
+// timer of the baseline, or as a user's manager.
+func startsByItself(id string, before probe.Baseline) bool {
+	stem, ok := strings.CutSuffix(id, ".service")
+	return ok && (before.Units[stem+".timer"].Active == "active" || strings.HasPrefix(id, "user@"))
+}
+
+// calm is how long nothing may move before what does not run is taken to stay so.
+const calm = 2 * time.Second
 
 // revive starts what ran before the trial and does not run now:
 // switch-to-configuration only starts what it stopped itself, and after
-// emergency.target that is not enough to have sshd back.
+// emergency.target that is not enough to have sshd back. It waits as long as
+// anything of it is still starting.
 func revive(ctx context.Context, m systemd.Manager, before probe.Baseline) error {
 	if len(before.Units) == 0 {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, settleLimit)
-	defer cancel()
-	missing := []string{"not known, since systemd did not answer"}
-	for started := false; ; {
-		if now, err := missingUnits(ctx, m, before); err == nil {
-			missing = now
-			if len(missing) == 0 {
-				return nil
-			}
-			if !started {
-				started = true
-				freeSockets(ctx, m, missing)
-				_ = m.Start(ctx, missing...)
+	started := false
+	var still time.Duration
+	verdict := []string{"not known, since systemd did not answer"}
+	for {
+		missing, err := missingUnits(ctx, m, before)
+		if err == nil && len(missing) == 0 {
+			return nil
+		}
+		if err == nil && !started {
+			started = true
+			freeSockets(ctx, m, missing)
+			_ = m.Start(ctx, missing...)
+		}
+		if err == nil {
+			units, showErr := m.Show(ctx, missing...)
+			var moving bool
+			if verdict, moving = judgeMissing(missing, units); moving || showErr != nil {
+				still = 0
 			}
 		}
+		if still >= calm && len(verdict) == 0 {
+			return nil
+		}
+		if still >= calm || ctx.Err() != nil {
+			return fmt.Errorf("these units ran before and do not run now: %s", strings.Join(verdict, ", "))
+		}
+		const pause = 100 * time.Millisecond
+		still += pause
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("these units ran before and do not run now: %s", strings.Join(missing, ", "))
-		case <-time.After(50 * time.Millisecond):
+		case <-time.After(pause):
 		}
 	}
+}
+
+// judgeMissing names the units that are broken, and says whether any is still on
+// its way. A service that was started and ended well is one that ends by itself
+// when it has nothing to do; a unit that refuses to be started is pulled in by
+// what needs it.
+func judgeMissing(missing []string, units map[string]systemd.Unit) (broken []string, moving bool) {
+	for _, id := range missing {
+		u := units[id]
+		moving = moving || u.Active == "activating" || u.Active == "deactivating" || u.Job != 0
+		endedWell := strings.HasSuffix(id, ".service") && u.Active == "inactive" && u.Result == "success" && u.Load == "loaded" && u.ExecStart != 0
+		if !endedWell && !u.RefusesStart {
+			broken = append(broken, id)
+		}
+	}
+	return broken, moving
 }
 
 // freeSockets stops the services of sockets that must be started: a socket refuses
@@ -154,7 +195,7 @@ func missingUnits(ctx context.Context, m systemd.Manager, before probe.Baseline)
 	}
 	var missing []string
 	for id, was := range before.Units {
-		if !lasting(id, was) || bySocket(id, before) {
+		if !lasting(id, was) || bySocket(id, before) || startsByItself(id, before) {
 			continue
 		}
 		if is := now[id]; is.Active != "active" && is.Active != "reloading" {

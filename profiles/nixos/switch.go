@@ -50,12 +50,13 @@ func (h Host) runProgram(ctx context.Context, r transaction.Record, role string,
 	if err := h.ensureCopy(r.ID); err != nil {
 		return -1, err
 	}
-	err := systemd.Of(r.Previous.Running).Run(ctx, systemd.Transient{
+	err := startUnit(ctx, systemd.Of(r.Previous.Running), systemd.Transient{
 		Name:        unit,
 		Description: fmt.Sprintf("hdeploy: %s of transaction %s", role, r.ID),
 		Command:     append([]string{h.agent(r.ID), "switch", result}, program...),
 		Log:         LogFile(h.Store, r.ID),
 		Environment: environment,
+		Public:      true,
 	})
 	if err != nil {
 		return -1, err
@@ -65,6 +66,23 @@ func (h Host) runProgram(ctx context.Context, r transaction.Record, role string,
 		return -1, errors.Join(err, h.clear(ctx, unit, result))
 	}
 	return exit, nil
+}
+
+// collectLimit is how long PID 1 may take to forget a unit of the same name whose
+// processes are gone.
+const collectLimit = 3 * time.Second
+
+func startUnit(ctx context.Context, m systemd.Manager, t systemd.Transient) error {
+	for waited := time.Duration(0); ; waited += collectLimit / 30 {
+		err := m.Run(ctx, t)
+		if err == nil || waited >= collectLimit || ctx.Err() != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(collectLimit / 30):
+		}
+	}
 }
 
 // ensureCopy puts the copy of the agent back that a restart of the host took with

@@ -112,9 +112,7 @@ func (c *Client) Call(ctx context.Context, method string, params, result any, on
 	if c.err != nil {
 		return c.err
 	}
-	stop := context.AfterFunc(ctx, func() { c.stream.Close() })
-	defer stop()
-	answer, err := c.exchange(method, params, on)
+	answer, err := c.exchangeWithin(ctx, method, params, on)
 	if err != nil {
 		if ctx.Err() != nil {
 			err = ctx.Err()
@@ -136,6 +134,39 @@ func (c *Client) Call(ctx context.Context, method string, params, result any, on
 		return fmt.Errorf("%s: read answer: %v", method, err)
 	}
 	return nil
+}
+
+// exchangeWithin ends with ctx even where the peer keeps the stream open: closing
+// it ends a read only when the peer agrees. After that the client is of no use.
+func (c *Client) exchangeWithin(ctx context.Context, method string, params any, on func(json.RawMessage)) (frame, error) {
+	type outcome struct {
+		answer frame
+		err    error
+	}
+	done := make(chan outcome, 1)
+	var telling sync.Mutex
+	over := false
+	tell := func(body json.RawMessage) {
+		telling.Lock()
+		defer telling.Unlock()
+		if !over && on != nil {
+			on(body)
+		}
+	}
+	go func() {
+		answer, err := c.exchange(method, params, tell)
+		done <- outcome{answer, err}
+	}()
+	select {
+	case o := <-done:
+		return o.answer, o.err
+	case <-ctx.Done():
+		_ = c.stream.Close()
+		telling.Lock()
+		defer telling.Unlock()
+		over = true // the caller is told nothing after this call
+		return frame{}, ctx.Err()
+	}
 }
 
 func (c *Client) exchange(method string, params any, on func(json.RawMessage)) (frame, error) {
@@ -178,9 +209,7 @@ func (c *Client) answer(on func(json.RawMessage)) (frame, error) {
 		case "result", "error":
 			return f, nil
 		case "event":
-			if on != nil {
-				on(f.Body)
-			}
+			on(f.Body)
 		default:
 			return f, fmt.Errorf("read message: unknown kind %q", f.Kind)
 		}

@@ -39,6 +39,8 @@ const (
 // FactsRequest asks what is true on a host.
 type FactsRequest struct {
 	Profile string `json:"profile"`
+	// LookOnly leaves what an earlier boot left as it is.
+	LookOnly bool `json:"look_only,omitempty"`
 }
 
 // Facts are what is true on a host. Strings come from the host and are capped.
@@ -65,6 +67,8 @@ type Facts struct {
 	FreeStore uint64 `json:"free_store"`
 	FreeBoot  uint64 `json:"free_boot"`
 	FreeState uint64 `json:"free_state"`
+	// OwnBoot says that /boot is a file system of its own.
+	OwnBoot bool `json:"own_boot"`
 	// Kernel holds the store paths of kernel, initrd and kernel-modules that were
 	// booted.
 	Kernel map[string]string `json:"kernel,omitempty"`

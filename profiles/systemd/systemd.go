@@ -98,6 +98,8 @@ type Unit struct {
 	// whether those units exist or not.
 	After []string `json:"-"`
 	Wants []string `json:"-"`
+	// RefusesStart says that only other units start it.
+	RefusesStart bool `json:"-"`
 	// Job is the id of a queued job, zero for none.
 	Job int `json:"job,omitempty"`
 	// StateChange and ActiveEnter are instants of CLOCK_MONOTONIC in µs.
@@ -112,7 +114,7 @@ func (u Unit) Failing() bool {
 	return u.Active == "failed" || u.Active == "activating" && u.Sub == "auto-restart" && u.Result != "success"
 }
 
-const properties = "Id,LoadState,ActiveState,SubState,Result,InvocationID,NRestarts,MainPID,ExecMainStatus,UnitFileState,ControlGroup,FragmentPath,After,Wants,Job,StateChangeTimestampMonotonic,ActiveEnterTimestampMonotonic,ExecMainStartTimestampMonotonic"
+const properties = "Id,LoadState,ActiveState,SubState,Result,InvocationID,NRestarts,MainPID,ExecMainStatus,UnitFileState,ControlGroup,FragmentPath,After,Wants,Job,RefuseManualStart,StateChangeTimestampMonotonic,ActiveEnterTimestampMonotonic,ExecMainStartTimestampMonotonic"
 
 // Show returns the named units by their ids; an alias comes back under the name
 // of the unit it stands for. A unit that does not exist is returned with Load
@@ -212,6 +214,8 @@ func parseBlock(block string) Unit {
 			u.After = strings.Fields(value)
 		case "Wants":
 			u.Wants = strings.Fields(value)
+		case "RefuseManualStart":
+			u.RefusesStart = value == "yes"
 		case "Job":
 			u.Job, _ = strconv.Atoi(value)
 		case "StateChangeTimestampMonotonic":
@@ -285,11 +289,9 @@ func (m Manager) Start(ctx context.Context, units ...string) error {
 	return err
 }
 
-// Stop stops units and forgets their failures, so that a transient unit's name
-// is free again. Units that do not exist are no error.
+// Stop stops units. Units that do not exist are no error.
 func (m Manager) Stop(ctx context.Context, units ...string) error {
 	_, err := m.Output(ctx, "systemctl", append([]string{"stop", "--"}, units...)...)
-	_, _ = m.Output(ctx, "systemctl", append([]string{"reset-failed", "--"}, units...)...)
 	var exit *exec.ExitError
 	if errors.As(err, &exit) && exit.ExitCode() == 5 { // LSB: not installed
 		return nil
@@ -316,8 +318,18 @@ type Transient struct {
 	// KillAfter is how long the unit may run before PID 1 kills it; zero for no
 	// limit.
 	KillAfter time.Duration
+	// Public gives new files the mode that a login's would have, as what a switch
+	// calls may expect; otherwise they are private.
+	Public bool
 	// Asynchronous does not wait until the program was executed.
 	Asynchronous bool
+}
+
+func (t Transient) umask() string {
+	if t.Public {
+		return "0022"
+	}
+	return "0077"
 }
 
 // survive holds what keeps a unit alive through everything an activation can do
@@ -339,7 +351,7 @@ func (m Manager) Run(ctx context.Context, t Transient) error {
 	}
 	args = append(args,
 		"--property=KillMode=control-group", "--property=TimeoutStopSec=5",
-		"--property=OOMScoreAdjust=-900", "--property=WorkingDirectory=/", "--property=UMask=0077",
+		"--property=OOMScoreAdjust=-900", "--property=WorkingDirectory=/", "--property=UMask="+t.umask(),
 		"--setenv=PATH="+m.Bin+":/run/wrappers/bin", "--setenv=HOME=/root")
 	for _, e := range t.Environment {
 		args = append(args, "--setenv="+e)

@@ -96,8 +96,8 @@ func (e Engine) Prepare(ctx context.Context, p Plan) (*Record, error) {
 		if err != nil {
 			return err
 		}
-		if last != nil && !last.State.Final() {
-			return &LockedError{Holder: *last}
+		if last != nil && (!last.State.Final() || last.ID == p.ID) {
+			return &LockedError{Holder: *last} // its own, where the first answer was lost
 		}
 		e.Store.forget()
 		// Until the supervisor has its own claim, this one shows whoever looks
@@ -180,7 +180,19 @@ func (e Engine) abandon(ctx context.Context, id string, why error) {
 		return
 	}
 	if err == nil {
-		_ = e.Host.Finish(ctx, *r)
+		e.finish(ctx, *r)
+	}
+}
+
+// finish cleans up after the decision. What fails of it must not look like a
+// failure of the transaction: the unit's end would set the dead-man's switch off
+// against a system that was committed.
+func (e Engine) finish(ctx context.Context, r Record) {
+	ctx, cancel := context.WithTimeout(ctx, startLimit)
+	defer cancel()
+	if err := e.Host.Finish(ctx, r); err != nil && e.Log != nil {
+		r.Reason = fmt.Sprintf("not cleaned up: %v", err)
+		e.Log(r)
 	}
 }
 
@@ -219,7 +231,7 @@ func (e Engine) TakeOver(ctx context.Context, id, why string) error {
 		return err
 	}
 	if r == nil || r.ID != id {
-		return fmt.Errorf("transaction %s: %w", id, ErrOther)
+		return nil // replaced since: there is nothing of it to take back
 	}
 	fenced := e.fence(ctx, id)
 	if release, err := e.Store.claim(id, actorLock); err == nil {
@@ -265,7 +277,8 @@ func (e Engine) drive(ctx context.Context, id string) error {
 		case RollingBack:
 			err = e.restore(ctx, *r)
 		case Committed, RolledBack, RollbackFailed, Superseded:
-			return e.Host.Finish(ctx, *r)
+			e.finish(ctx, *r)
+			return nil
 		}
 		// Refused means that the state moved meanwhile: the loop reads it again.
 		if err != nil && !errors.Is(err, ErrRefused) {

@@ -15,7 +15,7 @@ func (e Engine) Settle(ctx context.Context) (*Record, error) {
 	if r.State.Final() {
 		if r.BootID != e.Clock.BootID() {
 			// Power may have been lost between the end and the cleaning up.
-			return r, e.Host.Finish(ctx, *r)
+			e.finish(ctx, *r)
 		}
 		return r, nil
 	}

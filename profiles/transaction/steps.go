@@ -201,6 +201,9 @@ func blame(results []probe.Result) string {
 }
 
 func (e Engine) commit(ctx context.Context, r Record) error {
+	if other := e.thirdParty(r); other != "" {
+		return e.end(ctx, r, Supersede, other)
+	}
 	bound, stop := e.bounded(ctx, r, r.CommitBy)
 	made, boots, err := e.Host.Commit(bound, r)
 	late := errors.Is(context.Cause(bound), errDeadline)
@@ -248,7 +251,11 @@ func (e Engine) restore(ctx context.Context, r Record) error {
 	// restored all the same.
 	var failures []string
 	if r.CommitBy != 0 {
-		if err := e.Host.Uncommit(bound, r); err != nil {
+		// A boot loader that hangs must leave time for the running system.
+		undo, cancel := context.WithTimeout(bound, r.Limits.Rollback/4)
+		err := e.Host.Uncommit(undo, r)
+		cancel()
+		if err != nil {
 			failures = append(failures, fmt.Sprintf("the commit could not be undone: %v", err))
 		}
 	}
