@@ -25,7 +25,7 @@ func Watch(dirs ...string) Changes {
 		return Changes{}
 	}
 	for _, dir := range dirs {
-		_, _ = unix.InotifyAddWatch(fd, dir, unix.IN_MOVED_TO)
+		_, _ = unix.InotifyAddWatch(fd, dir, unix.IN_MOVED_TO|unix.IN_CLOSE_WRITE)
 	}
 	return Changes{events: os.NewFile(uintptr(fd), "inotify")}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -19,18 +20,6 @@ import (
 )
 
 const id = "abcd1234"
-
-// TestMain lets the copy of this program that a host makes do a switch.
-func TestMain(m *testing.M) {
-	if len(os.Args) > 3 && os.Args[1] == "switch" {
-		if err := RunSwitch(context.Background(), os.Args[2], os.Args[3:], os.Stderr); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
-		}
-		os.Exit(0)
-	}
-	os.Exit(m.Run())
-}
 
 func within(t *testing.T) context.Context {
 	t.Helper()
@@ -78,7 +67,7 @@ func trial(t *testing.T, systemdRun, stc string) (Host, transaction.Record) {
 }
 
 func TestActivateReturnsTheExitCode(t *testing.T) {
-	for script, want := range map[string]int{"exit 0": 0, "exit 4": 4, "exit 101": 101, "kill -9 $$": 128} {
+	for script, want := range map[string]int{"exit 0": 0, "exit 4": 4, "exit 101": 101, "kill -9 $$": 137} {
 		h, r := trial(t, runsAtOnce, script)
 		if got, err := h.Activate(within(t), r); err != nil || got != want {
 			t.Errorf("%s: got %d, %v", script, got, err)
@@ -88,7 +77,7 @@ func TestActivateReturnsTheExitCode(t *testing.T) {
 	if err := os.Remove(filepath.Join(r.New, "bin/switch-to-configuration")); err != nil {
 		t.Fatal(err)
 	}
-	if got, err := h.Activate(within(t), r); err != nil || got != 126 {
+	if got, err := h.Activate(within(t), r); err != nil || got != 127 {
 		t.Errorf("without a program: %d, %v", got, err)
 	}
 }
@@ -124,14 +113,11 @@ func TestAUnitThatCannotBeMade(t *testing.T) {
 }
 
 // After a restart nothing of /run is left, and what was begun must still be ended.
-func TestTheCopyOfTheAgentComesBackAfterARestart(t *testing.T) {
+func TestSwitchesRunAfterARestart(t *testing.T) {
 	h, r := trial(t, runsAtOnce, "exit 0")
 	for range 2 {
 		if _, err := h.Activate(within(t), r); err != nil {
 			t.Fatal(err)
-		}
-		if info, err := os.Stat(h.agent(id)); err != nil || info.Mode().Perm() != 0o700 {
-			t.Errorf("%v, %v", info, err)
 		}
 		if err := os.RemoveAll(h.Store.Run); err != nil {
 			t.Fatal(err)
@@ -156,21 +142,16 @@ func TestCopySelfReplacesWhatIsThere(t *testing.T) {
 	}
 }
 
-func TestRunSwitchLeavesAPrivateResult(t *testing.T) {
-	result := filepath.Join(t.TempDir(), "exit")
-	for script, want := range map[string]int{"exit 3": 3, "kill -TERM $$": 128} {
-		if err := RunSwitch(t.Context(), result, []string{"/bin/sh", "-c", script}, os.Stderr); err != nil {
-			t.Fatal(err)
+func TestLeaveResult(t *testing.T) {
+	result := filepath.Join(t.TempDir(), "an exit")
+	for script, want := range map[string]int{"exit 3": 3, "true": 0, "kill -KILL $$": 137, "/none": 127} {
+		out, err := exec.CommandContext(within(t), "/bin/sh", "-c", leaveResult, result, "/bin/sh", "-c", script).CombinedOutput()
+		if err != nil {
+			t.Fatalf("%v: %s", err, out)
 		}
 		if got, err := readResult(result); err != nil || got != want {
 			t.Errorf("%s: %d, %v", script, got, err)
 		}
-	}
-	if info, err := os.Stat(result); err != nil || info.Mode() != 0o600 {
-		t.Errorf("%v, %v", info, err)
-	}
-	if err := RunSwitch(t.Context(), filepath.Join(t.TempDir(), "none", "exit"), []string{"/bin/sh", "-c", ""}, os.Stderr); err == nil {
-		t.Error("no place for the result, no error")
 	}
 }
 

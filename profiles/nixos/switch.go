@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -41,19 +40,25 @@ func (h Host) run(ctx context.Context, r transaction.Record, s switching) (int, 
 	return h.runProgram(ctx, r, s.role, []string{filepath.Join(s.toplevel, "bin/switch-to-configuration"), s.action}, environment)
 }
 
+// leaveResult runs a program and leaves its exit code, in one line, in the file
+// that is its name. It is a shell's work, since a shell starts at once and is what
+// every NixOS has.
+const leaveResult = `"$@"; echo "$?" > "$0"`
+
 func (h Host) runProgram(ctx context.Context, r transaction.Record, role string, program, environment []string) (int, error) {
 	unit := service(r.ID, role)
 	result := filepath.Join(h.dir(r.ID), role+".exit")
 	if err := h.clear(ctx, unit, result); err != nil {
 		return -1, err
 	}
-	if err := h.ensureCopy(r.ID); err != nil {
+	// A restart of the host took what was in /run.
+	if err := os.MkdirAll(h.dir(r.ID), 0o700); err != nil {
 		return -1, err
 	}
 	err := startUnit(ctx, systemd.Of(r.Previous.Running), systemd.Transient{
 		Name:        unit,
 		Description: fmt.Sprintf("hdeploy: %s of transaction %s", role, r.ID),
-		Command:     append([]string{h.agent(r.ID), "switch", result}, program...),
+		Command:     append([]string{"/bin/sh", "-c", leaveResult, result}, program...),
 		Log:         LogFile(h.Store, r.ID),
 		Environment: environment,
 		Public:      true,
@@ -83,18 +88,6 @@ func startUnit(ctx context.Context, m systemd.Manager, t systemd.Transient) erro
 		case <-time.After(collectLimit / 30):
 		}
 	}
-}
-
-// ensureCopy puts the copy of the agent back that a restart of the host took with
-// /run.
-func (h Host) ensureCopy(id string) error {
-	if _, err := os.Stat(h.agent(id)); err == nil {
-		return nil
-	}
-	if err := os.MkdirAll(h.dir(id), 0o700); err != nil {
-		return err
-	}
-	return copySelf(h.agent(id))
 }
 
 // clear ends a unit of an earlier attempt and forgets its result. It works on
@@ -141,32 +134,15 @@ func readResult(name string) (int, error) {
 	if err != nil {
 		return -1, err
 	}
-	exit, err := strconv.Atoi(strings.TrimSpace(string(data)))
+	line, whole := strings.CutSuffix(string(data), "\n")
+	if !whole && line == "" {
+		return -1, fs.ErrNotExist // created, and not written yet
+	}
+	exit, err := strconv.Atoi(line)
 	if err != nil {
 		return -1, fmt.Errorf("read %s: %v", name, err)
 	}
 	return exit, nil
-}
-
-// RunSwitch is the main program of a switch's unit: it runs program, which writes
-// to output, and leaves the exit code in the file result.
-func RunSwitch(ctx context.Context, result string, program []string, output *os.File) error {
-	cmd := exec.CommandContext(ctx, program[0], program[1:]...)
-	cmd.Stdout, cmd.Stderr = output, output
-	err := cmd.Run()
-	var exit *exec.ExitError
-	code := 0
-	switch {
-	case errors.As(err, &exit):
-		code = exit.ExitCode()
-		if code < 0 {
-			code = 128
-		}
-	case err != nil:
-		code = 126
-		fmt.Fprintln(output, err)
-	}
-	return atomicfile.Write(result, []byte(strconv.Itoa(code)), 0o600)
 }
 
 // Activate implements [transaction.Host].
