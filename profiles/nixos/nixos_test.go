@@ -172,13 +172,13 @@ func TestReadResult(t *testing.T) {
 
 func TestAwaitResult(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "exit")
-	if _, err := awaitResult(within(t), "hdeploy-none.service", name); !errors.Is(err, errNoResult) {
+	if _, err := awaitResult(within(t), systemd.Manager{Bin: t.TempDir()}, "hdeploy-none.service", name); !errors.Is(err, errNoResult) {
 		t.Errorf("an empty group without a result: %v", err)
 	}
 	if err := os.WriteFile(name, []byte("x"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := awaitResult(within(t), "hdeploy-none.service", name); err == nil || errors.Is(err, errNoResult) {
+	if _, err := awaitResult(within(t), systemd.Manager{Bin: t.TempDir()}, "hdeploy-none.service", name); err == nil || errors.Is(err, errNoResult) {
 		t.Errorf("a damaged result: %v", err)
 	}
 }

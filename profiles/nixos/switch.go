@@ -55,22 +55,35 @@ func (h Host) runProgram(ctx context.Context, r transaction.Record, role string,
 	if err := os.MkdirAll(h.dir(r.ID), 0o700); err != nil {
 		return -1, err
 	}
-	err := startUnit(ctx, systemd.Of(r.Previous.Running), systemd.Transient{
-		Name:        unit,
-		Description: fmt.Sprintf("hdeploy: %s of transaction %s", role, r.ID),
-		Command:     append([]string{"/bin/sh", "-c", leaveResult, result}, program...),
-		Log:         LogFile(h.Store, r.ID),
-		Environment: environment,
-		Public:      true,
+	m := systemd.Of(r.Previous.Running)
+	err := startUnit(ctx, m, systemd.Transient{
+		Name:         unit,
+		Asynchronous: true,
+		Description:  fmt.Sprintf("hdeploy: %s of transaction %s", role, r.ID),
+		Command:      append([]string{"/bin/sh", "-c", leaveResult, result}, program...),
+		Log:          LogFile(h.Store, r.ID),
+		Environment:  environment,
+		Public:       true,
 	})
 	if err != nil {
 		return -1, err
 	}
-	exit, err := awaitResult(ctx, unit, result)
+	exit, err := awaitResult(ctx, m, unit, result)
 	if err != nil {
-		return -1, errors.Join(err, h.clear(ctx, unit, result))
+		return -1, errors.Join(err, h.clear(ctx, unit, result), h.withdraw(ctx, m, unit))
 	}
 	return exit, nil
+}
+
+// withdraw takes back the start of a unit that PID 1 may not have begun yet: it
+// must not begin when the host has long been on its way back.
+func (h Host) withdraw(ctx context.Context, m systemd.Manager, unit string) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+	defer cancel()
+	if !pending(ctx, m, unit) {
+		return nil
+	}
+	return errors.Join(m.Stop(ctx, unit), systemd.Kill(ctx, unit))
 }
 
 // collectLimit is how long PID 1 may take to forget a unit of the same name whose
@@ -107,7 +120,10 @@ func (h Host) clear(ctx context.Context, unit, result string) error {
 // errNoResult says that a unit ended without leaving an exit code: it was killed.
 var errNoResult = errors.New("it was killed before it ended")
 
-func awaitResult(ctx context.Context, unit, result string) (int, error) {
+// awaitResult waits for the exit code of a unit that was asked for. A unit whose
+// control group is empty either ended without one, or was not started yet: PID 1
+// knows which.
+func awaitResult(ctx context.Context, m systemd.Manager, unit, result string) (int, error) {
 	changes := atomicfile.Watch(filepath.Dir(result))
 	defer changes.Close()
 	for emptyBefore := false; ; {
@@ -118,7 +134,7 @@ func awaitResult(ctx context.Context, unit, result string) (int, error) {
 		if err != nil {
 			return -1, err
 		}
-		if !populated && emptyBefore {
+		if !populated && emptyBefore && !pending(ctx, m, unit) {
 			return -1, fmt.Errorf("run %s: %w", unit, errNoResult)
 		}
 		emptyBefore = !populated
@@ -127,6 +143,13 @@ func awaitResult(ctx context.Context, unit, result string) (int, error) {
 		}
 		changes.Wait(ctx, time.Second)
 	}
+}
+
+// pending says that PID 1 has still something to do for a unit.
+func pending(ctx context.Context, m systemd.Manager, unit string) bool {
+	units, err := m.Show(ctx, unit)
+	u := units[unit]
+	return err == nil && (u.Job != 0 || u.Active == "activating" || u.Active == "active" || u.Active == "deactivating")
 }
 
 func readResult(name string) (int, error) {
