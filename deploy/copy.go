@@ -11,7 +11,6 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/dustin/go-humanize"
@@ -37,9 +36,14 @@ func (h *hostRun) copy(ctx context.Context) (err error) {
 	done := h.phase(event.Copy)
 	var sent int64
 	defer func() { done(humanize.IBytes(uint64(sent)), err) }()
-	early := dialEarly(ctx, h.dialDaemon)
-	defer early.close()
-	r, err := relay.Start(ctx, early.dial)
+	first := ahead(func() (net.Conn, error) { return h.dialDaemon(ctx) })
+	defer func() { closeUnused(first.take()) }()
+	r, err := relay.Start(ctx, func(ctx context.Context) (net.Conn, error) {
+		if conn, err, ok := first.take(); ok {
+			return conn, err
+		}
+		return h.dialDaemon(ctx)
+	})
 	if err != nil {
 		return asFailure(h.Name, "copy", err)
 	}
@@ -96,40 +100,6 @@ func (h *hostRun) copying() func(nix.Progress) {
 			n.Count.Total = max(h.lacks.Load(), n.Count.Done)
 		}
 		tell(n)
-	}
-}
-
-// early is a connection that is dialled before it is asked for.
-type early struct {
-	again  relay.Dial
-	taken  atomic.Bool
-	dialed chan struct{}
-	conn   net.Conn
-	err    error
-}
-
-func dialEarly(ctx context.Context, dial relay.Dial) *early {
-	e := &early{again: dial, dialed: make(chan struct{})}
-	go func() {
-		defer close(e.dialed)
-		e.conn, e.err = dial(ctx)
-	}()
-	return e
-}
-
-func (e *early) dial(ctx context.Context) (net.Conn, error) {
-	if e.taken.Swap(true) {
-		return e.again(ctx)
-	}
-	<-e.dialed
-	return e.conn, e.err
-}
-
-// close ends a connection that nobody asked for.
-func (e *early) close() {
-	<-e.dialed
-	if !e.taken.Load() && e.conn != nil {
-		e.conn.Close()
 	}
 }
 

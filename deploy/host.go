@@ -31,6 +31,8 @@ type hostRun struct {
 	// while that is not known.
 	sizes nix.Sizes
 	lacks atomic.Int64
+	// early is a login made as soon as the new system ran.
+	early atomic.Pointer[dialed[*remote.Conn]]
 	// daemonSaid is what a Nix daemon that was started for the copy printed.
 	daemonSaid agent.Capture
 
@@ -55,8 +57,9 @@ type hostRun struct {
 	noted    int
 	// entered are the states that the transaction was seen in.
 	entered map[transaction.State]bool
-	// stopped ends when the user stops the run.
-	stopped context.Context
+	// stopped ends when the user stops the run, proving when nothing more can be
+	// learned of the transaction.
+	stopped, proving context.Context
 
 	outcome *event.Outcome
 	failure *Failure
@@ -116,7 +119,7 @@ func (h *hostRun) ssh(command string) string {
 
 // connect dials the host anew, starts the agent there and makes the first call.
 func (h *hostRun) connect(ctx context.Context, first agent.First) (*remote.Conn, *agent.Agent, error) {
-	conn, err := remote.Dial(ctx, h.target())
+	conn, err := h.dial(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -126,6 +129,28 @@ func (h *hostRun) connect(ctx context.Context, first agent.First) (*remote.Conn,
 		return nil, nil, err
 	}
 	return conn, a, nil
+}
+
+// freshness is how old a connection may be that proves, by the confirmation it
+// carries, that the host can be reached.
+const freshness = 3 * time.Second
+
+// dial takes the connection that was dialled when the new system ran, if that was
+// just now, or dials.
+func (h *hostRun) dial(ctx context.Context) (*remote.Conn, error) {
+	early := h.early.Swap(nil)
+	if conn, err, ok := early.take(); ok {
+		if time.Since(early.began) < freshness || err != nil {
+			return conn, err
+		}
+		closeUnused(conn, err, ok)
+	}
+	return remote.Dial(ctx, h.target())
+}
+
+// dialAhead logs in anew while the host's own probes judge.
+func (h *hostRun) dialAhead(ctx context.Context) {
+	h.early.Store(ahead(func() (*remote.Conn, error) { return remote.Dial(ctx, h.target()) }))
 }
 
 // use makes a new connection the one at hand. The old one lives until the end of

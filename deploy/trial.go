@@ -52,7 +52,9 @@ func (h *hostRun) transact(ctx context.Context) error {
 		defer interrupting.Done()
 		h.interrupt(settled)
 	})
+	h.proving = settled
 	err = h.seeThrough(settled, from(specs, probe.FromDeployer))
+	closeUnused(h.early.Swap(nil).take())
 	if armed() {
 		interrupting.Done()
 	}
@@ -206,6 +208,9 @@ func (h *hostRun) enter(s transaction.State) {
 	case transaction.Waiting:
 		if h.lived == event.Trial {
 			h.endLive("active, not yet confirmed", nil)
+		}
+		if h.lived != event.Verify {
+			h.dialAhead(h.proving)
 		}
 		h.beginLive(event.Verify)
 		h.noteAll()
