@@ -93,7 +93,14 @@ func TestCleaningUpThatFailsDoesNotTouchWhatWasCommitted(t *testing.T) {
 		t.Errorf("the way back was taken:\n%s", journal)
 	}
 	s.on("cd /nix/var/nix/gcroots; rm hdeploy; mv hdeploy.away hdeploy")
-	s.requireWorks()
+	s.inventory.Probes, s.inventory.Tables = "", ""
+	s.configure(settings{"revision": "after"})
+	next := s.deploy().require("committed", 0)
+	after = s.snapshot()
+	requireRuns(t, after, next.Outcome.Closure)
+	// The roots that could not be removed are left for a day.
+	after.Roots = confirmed(after.Roots)
+	requireNothingLeft(t, after)
 }
 
 // longJob is what a timer of the host's starts once it is wanted.
@@ -176,8 +183,7 @@ func TestInterruptionWhileTheTrialStartsGoesBack(t *testing.T) {
 		r := s.startSwitch(command{})
 		r.awaitPhase(event.Trial, event.Started)
 		time.Sleep(delay)
-		r.interrupt().require("interrupted", 10).requireFailure()
-		t.Logf("after %v: %s", delay, r.Outcome.Failure.Cause)
+		r.interrupt().require("interrupted", 10).requireFailure("interrupted")
 		requireRestored(t, before, s.snapshot())
 	}
 	s.requireWorks()

@@ -74,6 +74,7 @@ show) cat units;; list-units) cat lines;; list-jobs) cat jobs;; *) echo "$*" >> 
 		"slow.service": {ID: "slow.service", Active: "activating"},
 	}}
 	err := unblock(within(t), m, was)
+	t.Log(err)
 	killed := map[string]bool{"hung.service": true, "stopping.service": true, "idle.service": true}
 	for _, s := range states {
 		if tried := err != nil && strings.Contains(err.Error(), "/"+s.id+"-x"); tried != killed[s.id] {
