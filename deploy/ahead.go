@@ -28,7 +28,7 @@ func ahead[C io.Closer](dial func() (C, error)) *dialed[C] {
 
 // take waits for the connection and hands it over; ok is false where there is
 // none to take any more. Dialling has a deadline, so that this has one too.
-func (d *dialed[C]) take() (conn C, err error, ok bool) { //nolint:staticcheck // the error belongs to the connection, ok to both
+func (d *dialed[C]) take() (conn C, err error, ok bool) {
 	if d == nil || d.taken.Swap(true) {
 		return conn, nil, false
 	}
