@@ -215,6 +215,9 @@ func (h *hostRun) judgeUnchanged(ctx context.Context) error {
 		return nil
 	}
 	done := h.phase(event.Verify)
+	for i := range specs {
+		specs[i] = specs[i].AtRest() // nothing was changed that must settle
+	}
 	limit, cancel := context.WithTimeout(ctx, probe.LongestDeadline(specs)+time.Minute)
 	defer cancel()
 	if onHost := from(specs, probe.FromHost); len(onHost) > 0 {

@@ -121,9 +121,12 @@ func (r *run) evaluateAndLook(ctx context.Context, hostRuns []*hostRun) error {
 		group.Wait()
 		return err
 	}
+	looking := errgroup.Group{}
+	looking.SetLimit(atOnce)
 	for _, h := range hostRuns {
-		group.Go(func() { h.fail(h.preflight(ctx)) })
+		looking.Go(func() error { h.fail(h.preflight(ctx)); return nil })
 	}
+	_ = looking.Wait() // the hosts keep their own failures
 	group.Wait()
 	for _, h := range hostRuns {
 		if evalErr != nil {

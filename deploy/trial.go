@@ -113,10 +113,16 @@ func (h *hostRun) begin(ctx context.Context, specs []probe.Spec) error {
 		return h.startFailure(err)
 	}
 	h.status = status
-	h.run.emit(event.Event{Type: "deadline", Host: h.Name, Phase: event.Trial, Deadline: &event.Deadline{
+	h.tellDeadline()
+	return nil
+}
+
+// tellDeadline tells by when the host goes back: at the start of the trial, which
+// has all its time, and again when it waits for nothing but the confirmation.
+func (h *hostRun) tellDeadline() {
+	h.run.emit(event.Event{Type: "deadline", Host: h.Name, Phase: h.lived, Deadline: &event.Deadline{
 		ID: h.id, Confirm: h.status.ConfirmIn.Seconds(), DeadMan: h.status.DeadManIn.Seconds(),
 	}})
-	return nil
 }
 
 // startFailure tells a refusal of the agent from a connection that died in the
@@ -211,8 +217,9 @@ func (h *hostRun) enter(s transaction.State) {
 		}
 		if h.lived != event.Verify {
 			h.dialAhead(h.proving)
+			h.beginLive(event.Verify)
+			h.tellDeadline()
 		}
-		h.beginLive(event.Verify)
 		h.noteAll()
 	case transaction.Committing:
 		h.endLive(h.verified(), nil)

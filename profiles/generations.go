@@ -232,12 +232,12 @@ func RemoveRoot(name string) error {
 	return nil
 }
 
-// abandonedAfter is how old the root of a copy must be to be taken for that of a
-// deployer who never came back to start a transaction.
+// abandonedAfter is how old a transaction's root must be to be taken for one that
+// was left behind.
 const abandonedAfter = 24 * time.Hour
 
-// RemoveAbandonedRoots forgets the roots, named by isTransient, of deployers who
-// never came back.
+// RemoveAbandonedRoots forgets the roots, named by isTransient, that transactions
+// left behind.
 func RemoveAbandonedRoots(isTransient func(name string) bool) error {
 	entries, err := os.ReadDir(RootsDir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {

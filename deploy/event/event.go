@@ -134,7 +134,7 @@ type Deadline struct {
 
 // Outcome is how a host ended. Every selected host gets exactly one.
 type Outcome struct {
-	// Outcome is one of the words of docs/design.md, for instance "committed".
+	// Outcome is one of the words of docs/json.md, for instance "committed".
 	Outcome string `json:"outcome"`
 	// Code is the exit code that this host alone would give the run.
 	Code int `json:"code"`
@@ -146,7 +146,8 @@ type Outcome struct {
 	Previous string `json:"previous,omitempty"`
 	// Transaction is the id under which the host remembers what happened.
 	Transaction string `json:"transaction,omitempty"`
-	// Generation is the number the closure got in the system profile.
+	// Generation is the number of the system profile's generation: the one
+	// committed, or the one that was there.
 	Generation int `json:"generation,omitempty"`
 	// Boots is what the host boots next, or "unknown".
 	Boots        string   `json:"boots,omitempty"`

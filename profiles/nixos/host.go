@@ -147,8 +147,9 @@ func (h Host) root(r transaction.Record) error {
 	return profiles.AddRoot(r.ID+"-previous", r.Previous.Running)
 }
 
-// copySelf puts a copy of this program into /run: the closure that it came with
-// may be collected or its disk become unreadable before it is needed.
+// copySelf puts a copy of this program into /run: the installed one goes when
+// another version is uploaded, and its disk may have become unreadable when it is
+// needed.
 func copySelf(to string) error {
 	self, err := os.Open("/proc/self/exe")
 	if err != nil {

@@ -84,7 +84,7 @@ type Record struct {
 	BootID   string `json:"boot_id"`
 	Deployer string `json:"deployer"`
 	Revision string `json:"revision,omitempty"`
-	// Agent is the version and hash of the program that acts.
+	// Agent is the version of the program that acts.
 	Agent    string   `json:"agent"`
 	Profile  string   `json:"profile"`
 	New      string   `json:"new"`
