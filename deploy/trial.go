@@ -344,8 +344,7 @@ func (h *hostRun) verify(ctx context.Context, onDeployer []probe.Spec) error {
 	defer context.AfterFunc(h.stopped, cancel)()
 	results := probe.Run(limit, onDeployer, nil, nil)
 	if h.stopped.Err() != nil {
-		h.abortOver(ctx, old, "interrupted by "+h.run.Deployer, nil)
-		return errors.New("the run was interrupted")
+		return h.giveUp(ctx, old)
 	}
 	h.judged(results)
 	if probe.MustRollBack(results) {
@@ -366,10 +365,18 @@ func (h *hostRun) verify(ctx context.Context, onDeployer []probe.Spec) error {
 			return errors.New(said.Status.Reason)
 		}
 		return said
+	case h.stopped.Err() != nil:
+		return h.giveUp(ctx, old)
 	}
 	why := fmt.Errorf("the host could not be reached over a new connection: %s", withoutHost(err))
 	h.abortOver(ctx, old, why.Error(), nil)
 	return why
+}
+
+// giveUp asks the host to go back because the user stopped the run.
+func (h *hostRun) giveUp(ctx context.Context, a *agent.Agent) error {
+	h.abortOver(ctx, a, "interrupted by "+h.run.Deployer, nil)
+	return errors.New("the run was interrupted")
 }
 
 // sayConfirm is the deployer's last word. It is idempotent on the host, and is

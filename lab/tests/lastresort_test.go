@@ -168,14 +168,19 @@ func (r *run) interrupt() *run {
 	return r.wait()
 }
 
+// endLogins kills what sshd started for each login, and not sshd itself.
+func (s *site) endLogins() {
+	s.t.Helper()
+	s.on(`kill -KILL $(pgrep -f "^sshd.*: root")`)
+}
+
 func TestRefusedLoginAndALostConnectionEndAsRolledBack(t *testing.T) {
 	s := newSite(t, lab.HostOptions{Loader: lab.GRUB})
 	before := s.snapshot()
 	s.faulty("locked out", settings{"sshdRefusesKeys": true})
 	r := s.startSwitch(command{})
 	r.awaitPhase(event.Verify, event.Started)
-	// Not the daemon, which is that of the new system: the logins of before.
-	s.on(`kill -KILL $(pgrep -f "^sshd.*: root")`)
+	s.endLogins()
 	r.wait().require("rolled-back", 7).requireFailure()
 	requireRestored(t, before, s.snapshot())
 	s.requireWorks()
@@ -197,5 +202,49 @@ func TestInterruptionWhileTheTrialStartsGoesBack(t *testing.T) {
 		}
 		requireRestored(t, before, s.snapshot())
 	}
+	s.requireWorks()
+}
+
+// The request may not have arrived, or its answer be lost.
+func TestConnectionLostWhileTheTrialStartsLeavesNoDoubt(t *testing.T) {
+	s := newSite(t, lab.HostOptions{})
+	for _, delay := range []time.Duration{0, 100 * time.Millisecond, 300 * time.Millisecond} {
+		before := s.snapshot()
+		s.faulty("lost after "+delay.String(), nil)
+		r := s.startSwitch(command{})
+		r.awaitPhase(event.Trial, event.Started)
+		time.Sleep(delay)
+		s.endLogins()
+		r.wait()
+		after := s.snapshot()
+		switch r.Outcome.Outcome {
+		case "committed":
+			requireRuns(t, after, r.Outcome.Closure)
+			requireNothingLeft(t, after)
+		case "rolled-back":
+			requireRestored(t, before, after)
+		default:
+			t.Errorf("after %v: %s with %d; %s", delay, r.Outcome.Outcome, r.Code, r.story())
+		}
+		t.Logf("after %v: %s; %+v", delay, r.Outcome.Outcome, r.Outcome.Failure)
+	}
+	s.requireWorks()
+}
+
+// Nothing but the connection of before the trial reaches the host then.
+func TestInterruptionWhileTheHostCannotBeReachedAnew(t *testing.T) {
+	s := newSite(t, lab.HostOptions{})
+	before := s.snapshot()
+	s.inventory.Timeouts = strings.Replace(shortTimeouts, `confirm = "8s"`, `confirm = "40s"`, 1)
+	s.faulty("locked out", settings{"firewallDropSsh": true})
+	r := s.startSwitch(command{})
+	r.awaitPhase(event.Verify, event.Started)
+	time.Sleep(time.Second)
+	since := time.Now()
+	r.interrupt().require("interrupted", 10).requireFailure("interrupted")
+	if took := time.Since(since); took > 30*time.Second {
+		t.Errorf("it took %v to end an interrupted run", took)
+	}
+	requireRestored(t, before, s.snapshot())
 	s.requireWorks()
 }
