@@ -126,7 +126,12 @@ func (a agent) begin(ctx context.Context, p protocol.StartRequest) (*protocol.St
 	})
 	var locked *transaction.LockedError
 	if errors.As(err, &locked) && locked.Holder.ID == p.ID {
-		return a.status(locked.Holder), nil // the answer to the first request was lost
+		// The answer to the first request was lost. A transaction that has ended
+		// since has removed its root, and this request has made it again.
+		if locked.Holder.State.Final() {
+			_ = profiles.RemoveRoot(p.ID + "-new")
+		}
+		return a.status(locked.Holder), nil
 	}
 	if errors.As(err, &locked) {
 		return nil, &protocol.Error{Code: protocol.CodeLocked, Message: err.Error(), Status: a.status(locked.Holder)}
