@@ -25,7 +25,6 @@
           pname = "hdeploy";
           version = "0.1.0";
           src = self;
-          env.HDEPLOY_VERSION = version;
           vendorHash = "sha256-o1E0Oe3HefyZyi1q0tt8rT6T20MX2Ts8DsDJWzI9Fq4=";
 
           # The agents for both processors are embedded, so they come first. A preBuild
