@@ -2,14 +2,9 @@ package deploy
 
 import (
 	"context"
-	"crypto/ed25519"
-	"crypto/rand"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -92,23 +87,9 @@ func TestEvaluationAndBuildFailures(t *testing.T) {
 // connected gives the host a real connection.
 func connected(t *testing.T, h *hostRun) *remotetest.Server {
 	t.Helper()
-	_, private, err := ed25519.GenerateKey(rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	public, err := ssh.NewPublicKey(private.Public())
-	if err != nil {
-		t.Fatal(err)
-	}
-	block, err := ssh.MarshalPrivateKey(private, "test")
-	if err != nil {
-		t.Fatal(err)
-	}
-	key := filepath.Join(t.TempDir(), "key")
-	if err := os.WriteFile(key, pem.EncodeToMemory(block), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	key, public := remotetest.NewIdentity(t)
 	s := remotetest.Start(t, remotetest.Options{Authorized: []ssh.PublicKey{public}})
+	var err error
 	h.conn, err = remote.Dial(t.Context(), remote.Target{Host: "web1", Address: s.Address(), Port: s.Port(), User: "root",
 		HostKeys: s.HostKeyLines(), IdentityFiles: []string{key}, AgentSocket: "none"})
 	if err != nil {

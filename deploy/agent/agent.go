@@ -64,9 +64,8 @@ const (
 
 // Agent is a running agent. Its calls are made one after the other.
 type Agent struct {
-	client  *protocol.Client
-	process *remote.Process
-	stderr  *Capture
+	client *protocol.Client
+	stderr *Capture
 }
 
 // First is the first call to an agent. Its answer shows that an agent runs, so
@@ -130,7 +129,6 @@ func launch(ctx context.Context, conn *remote.Conn, script string, first First) 
 	if err != nil {
 		return nil, err
 	}
-	a.process = process
 	a.client = protocol.NewClient(process, protocol.Hello{Protocol: protocol.Version, Program: protocol.Release})
 	limited, cancel := context.WithTimeout(ctx, first.limit)
 	defer cancel()

@@ -3,7 +3,6 @@ package agent
 import (
 	"context"
 	"encoding/json"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
@@ -12,9 +11,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"crypto/ed25519"
-	"crypto/rand"
 
 	"golang.org/x/crypto/ssh"
 
@@ -96,22 +92,7 @@ func newHost(t *testing.T, behaviour string, options remotetest.Options) host {
 	p.program("login-shell", fmt.Sprintf(`PATH=/usr/bin:/bin
 line=$(printf %%s "$2" | sed -e "s#/var/lib/hdeploy#%s#g" -e "s#PATH=/run/current#PATH=%s:/run/current#g")
 exec /bin/sh -c "$line"`, p.lib, p.bin))
-	_, private, err := ed25519.GenerateKey(rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	block, err := ssh.MarshalPrivateKey(private, "test")
-	if err != nil {
-		t.Fatal(err)
-	}
-	key := filepath.Join(t.TempDir(), "key")
-	if err := os.WriteFile(key, pem.EncodeToMemory(block), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	public, err := ssh.NewPublicKey(private.Public())
-	if err != nil {
-		t.Fatal(err)
-	}
+	key, public := remotetest.NewIdentity(t)
 	options.Authorized = []ssh.PublicKey{public}
 	s := remotetest.Start(t, options)
 	return host{place: p, server: s, target: remote.Target{

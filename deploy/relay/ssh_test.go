@@ -3,16 +3,11 @@ package relay_test
 import (
 	"bytes"
 	"context"
-	"encoding/pem"
 	"errors"
 	"io"
 	"net"
-	"os"
 	"path/filepath"
 	"testing"
-
-	"crypto/ed25519"
-	"crypto/rand"
 
 	"golang.org/x/crypto/ssh"
 
@@ -24,22 +19,7 @@ import (
 // host is a real SSH connection to a server that forwards to the daemon.
 func host(t testing.TB, serve func(*net.UnixConn)) (*remotetest.Server, *remote.Conn, relay.Dial) {
 	t.Helper()
-	_, private, err := ed25519.GenerateKey(rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	public, err := ssh.NewPublicKey(private.Public())
-	if err != nil {
-		t.Fatal(err)
-	}
-	block, err := ssh.MarshalPrivateKey(private, "")
-	if err != nil {
-		t.Fatal(err)
-	}
-	identity := filepath.Join(t.TempDir(), "id")
-	if err := os.WriteFile(identity, pem.EncodeToMemory(block), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	identity, public := remotetest.NewIdentity(t)
 	server := remotetest.Start(t, remotetest.Options{Authorized: []ssh.PublicKey{public}})
 	conn, err := remote.Dial(deadline(t), remote.Target{
 		Host: "web1", Address: server.Address(), Port: server.Port(), HostKeys: server.HostKeyLines(),
