@@ -48,7 +48,19 @@ func (h *hostRun) checkHost() error {
 		return h.locked(t)
 	}
 	h.tellLast()
+	if f.Freeze != nil && !h.run.Force && !h.run.DryRun {
+		return h.frozen((&transaction.FrozenError{Freeze: *f.Freeze}).Error())
+	}
 	return h.checkSpace()
+}
+
+func (h *hostRun) frozen(why string) error {
+	return refused(h.Name, "freeze", "hdeploy unlock "+h.Name, "%s", why)
+}
+
+func (h *hostRun) rejected() error {
+	return refused(h.Name, "judge", "hdeploy history "+h.Name+", and with --force it is deployed all the same",
+		"this system was rejected on the host before: %s", h.system.OutPath)
 }
 
 // tellLast says how the last transaction ended if it did not end well: its
@@ -104,6 +116,9 @@ func (h *hostRun) judge(ctx context.Context) (err error) {
 	}
 	if err := h.checkSystem(); err != nil {
 		return err
+	}
+	if h.run.Automatic && !h.run.Force && slices.Contains(h.facts.Rejected, h.system.OutPath) {
+		return h.rejected()
 	}
 	h.rebootNeeded = h.needsReboot()
 	if err := h.checkBootRoom(); err != nil {

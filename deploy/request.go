@@ -5,6 +5,7 @@ import (
 
 	"github.com/hbohlen/hdeploy/deploy/event"
 	"github.com/hbohlen/hdeploy/hosts"
+	"github.com/hbohlen/hdeploy/profiles/transaction"
 )
 
 // Request is one run: which hosts get which flake, and who wants it.
@@ -12,6 +13,10 @@ type Request struct {
 	Hosts []hosts.Host
 	// Flake is the flake reference, absolute where it is a path.
 	Flake string
+	// Action, Keep, Automatic and Force are as in [transaction.Plan].
+	Action           transaction.Action
+	Keep             bool
+	Automatic, Force bool
 	// DryRun evaluates, builds, looks and prints the plan; it copies nothing.
 	DryRun bool
 	// Deployer names the person and machine for the host's record and for a

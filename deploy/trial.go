@@ -100,6 +100,7 @@ func (h *hostRun) begin(ctx context.Context, specs []probe.Spec) error {
 	request := protocol.StartRequest{
 		ID: h.id, Deployer: h.run.Deployer, Profile: profiles.System, New: h.system.OutPath,
 		Running: h.facts.Running, Limits: h.limits(specs), Probes: from(specs, probe.FromHost),
+		Action: h.run.Action, Keep: h.run.Keep, Automatic: h.run.Automatic, Force: h.run.Force,
 	}
 	status, err := h.agent.Begin(ctx, request)
 	var said *protocol.Error
@@ -137,6 +138,10 @@ func (h *hostRun) startFailure(err error) error {
 		return err
 	case said.Code == protocol.CodeLocked && said.Status != nil:
 		err = h.locked(said.Status)
+	case said.Code == protocol.CodeFrozen:
+		err = h.frozen(said.Message)
+	case said.Code == protocol.CodeRejected:
+		err = h.rejected()
 	default:
 		err = refused(h.Name, "start", "hdeploy switch "+h.Name, "%s", said.Message)
 	}
@@ -233,7 +238,7 @@ func (h *hostRun) enter(s transaction.State) {
 			h.note("warning", "going back: %s", h.status.Reason)
 		}
 		h.beginLive(event.Rollback)
-	case transaction.RollbackFailed, transaction.Superseded:
+	case transaction.RollbackFailed, transaction.Superseded, transaction.Kept:
 		h.endLive("", errors.New(h.status.Reason))
 	case transaction.Prepared, transaction.Trying: // the trial was begun here
 	}
@@ -349,7 +354,7 @@ func (h *hostRun) verify(ctx context.Context, onDeployer []probe.Spec) error {
 	h.judged(results)
 	if probe.MustRollBack(results) {
 		why := errors.New(describeFailed(results))
-		h.abortOver(ctx, old, why.Error(), results)
+		h.abortOver(ctx, old, transaction.ProbeFailed, why.Error(), results)
 		return why
 	}
 	err := h.redial(limit, 0, refusalsToGoBack, func() agent.First { return h.sayConfirm(results) })
@@ -369,13 +374,13 @@ func (h *hostRun) verify(ctx context.Context, onDeployer []probe.Spec) error {
 		return h.giveUp(ctx, old)
 	}
 	why := fmt.Errorf("the host could not be reached over a new connection: %s", withoutHost(err))
-	h.abortOver(ctx, old, why.Error(), nil)
+	h.abortOver(ctx, old, transaction.Disturbed, why.Error(), nil)
 	return why
 }
 
 // giveUp asks the host to go back because the user stopped the run.
 func (h *hostRun) giveUp(ctx context.Context, a *agent.Agent) error {
-	h.abortOver(ctx, a, "interrupted by "+h.run.Deployer, nil)
+	h.abortOver(ctx, a, transaction.Disturbed, "interrupted by "+h.run.Deployer, nil)
 	return errors.New("the run was interrupted")
 }
 
@@ -397,10 +402,10 @@ func describeFailed(results []probe.Result) string {
 
 // abortOver asks the host to go back. Where even that does not reach it, it goes
 // back when its deadline passes.
-func (h *hostRun) abortOver(ctx context.Context, a *agent.Agent, why string, results []probe.Result) {
+func (h *hostRun) abortOver(ctx context.Context, a *agent.Agent, cause transaction.Cause, why string, results []probe.Result) {
 	limit, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
-	_, err := a.Abort(limit, protocol.DecideRequest{ID: h.id, Reason: why, Results: results})
+	_, err := a.Abort(limit, protocol.DecideRequest{ID: h.id, Cause: cause, Reason: why, Results: results})
 	if err != nil {
 		h.run.Log.Info().Str("host", h.Name).Err(err).Msg("abort did not reach the host")
 	}
@@ -419,5 +424,5 @@ func (h *hostRun) interrupt(ctx context.Context) {
 	}
 	defer conn.Close()
 	defer a.Close()
-	h.abortOver(limit, a, "interrupted by "+h.run.Deployer, nil)
+	h.abortOver(limit, a, transaction.Disturbed, "interrupted by "+h.run.Deployer, nil)
 }

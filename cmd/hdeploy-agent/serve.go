@@ -123,6 +123,7 @@ func (a agent) begin(ctx context.Context, p protocol.StartRequest) (*protocol.St
 	r, err := a.engine.Prepare(ctx, transaction.Plan{
 		ID: p.ID, Deployer: p.Deployer, Revision: p.Revision, Agent: protocol.Release, Profile: p.Profile, New: p.New,
 		Running: p.Running, Limits: p.Limits, Probes: p.Probes, Baseline: baseline,
+		Action: p.Action, Keep: p.Keep, Dirty: p.Dirty, Rejects: p.Rejects, Automatic: p.Automatic, Force: p.Force,
 	})
 	var locked *transaction.LockedError
 	if errors.As(err, &locked) && locked.Holder.ID == p.ID {
@@ -136,7 +137,14 @@ func (a agent) begin(ctx context.Context, p protocol.StartRequest) (*protocol.St
 	if errors.As(err, &locked) {
 		return nil, &protocol.Error{Code: protocol.CodeLocked, Message: err.Error(), Status: a.status(locked.Holder)}
 	}
-	if err != nil {
+	var frozen *transaction.FrozenError
+	var rejected *transaction.RejectedError
+	switch {
+	case errors.As(err, &frozen):
+		return nil, &protocol.Error{Code: protocol.CodeFrozen, Message: err.Error()}
+	case errors.As(err, &rejected):
+		return nil, &protocol.Error{Code: protocol.CodeRejected, Message: err.Error()}
+	case err != nil:
 		return nil, refuse("%v", err)
 	}
 	return a.status(*r), nil
@@ -166,6 +174,12 @@ func validStart(p protocol.StartRequest) error {
 	}
 	if !profiles.ValidStorePath(p.New) {
 		return refuse("not a store path: %q", p.New)
+	}
+	if p.Rejects != "" && !profiles.ValidStorePath(p.Rejects) {
+		return refuse("not a store path: %q", p.Rejects)
+	}
+	if !p.Action.Valid() {
+		return refuse("not an action that this agent knows: %q", p.Action)
 	}
 	if err := p.Limits.Validate(); err != nil {
 		return refuse("%v", err)
@@ -210,7 +224,10 @@ func (a agent) confirm(ctx context.Context, p protocol.DecideRequest, emit func(
 }
 
 func (a agent) abort(ctx context.Context, p protocol.DecideRequest) (any, error) {
-	r, err := a.engine.Abort(ctx, p.ID, p.Reason, p.Results)
+	if p.Cause != transaction.ProbeFailed && p.Cause != transaction.PersonAborted {
+		p.Cause = transaction.Disturbed
+	}
+	r, err := a.engine.Abort(ctx, p.ID, p.Cause, p.Reason, p.Results)
 	return a.decided(r, err)
 }
 
@@ -245,6 +262,8 @@ func (a agent) status(r transaction.Record) *protocol.Status {
 	s := &protocol.Status{
 		ID: r.ID, State: r.State, Deployer: r.Deployer, Revision: r.Revision, New: r.New,
 		Previous: r.Previous.Running, Started: r.Started, Judged: r.Judged, Results: r.Results,
+		Ended: r.Ended, Number: r.Number, Action: r.Action, Dirty: r.Dirty, Rejects: r.Rejects, Steps: r.Steps,
+		DeployerResults: r.DeployerResults, Cause: r.Cause,
 		ExitCode: r.ExitCode, Reason: r.Reason, Notes: r.Notes, Generation: r.Generation.Number, Boots: r.Boots,
 	}
 	s.Running, _, _ = a.engine.Host.Look(r.Profile)
@@ -274,6 +293,7 @@ func (a agent) facts(ctx context.Context, p protocol.FactsRequest) (any, error) 
 		if err == nil && before != nil {
 			facts.Transaction = a.status(*before)
 		}
+		a.recall(&facts)
 		return facts, nil
 	}
 	last, err := a.engine.Settle(settling)
@@ -286,5 +306,16 @@ func (a agent) facts(ctx context.Context, p protocol.FactsRequest) (any, error) 
 	if last != nil {
 		facts.Transaction = a.status(*last)
 	}
+	a.recall(&facts)
 	return facts, nil
+}
+
+// recall adds what earlier transactions and people decided.
+func (a agent) recall(facts *protocol.Facts) {
+	freeze, err := a.engine.Store.Frozen()
+	if err != nil {
+		facts.StateError = err.Error()
+	}
+	facts.Freeze = freeze
+	facts.Rejected = transaction.RejectedIn(a.engine.Store.History())
 }

@@ -77,6 +77,8 @@ const (
 	CodeInternal = "internal"
 	CodeRefused  = "refused"
 	CodeLocked   = "locked"
+	CodeFrozen   = "frozen"   // a person froze the host
+	CodeRejected = "rejected" // the system was found bad on the host before
 	CodeMissing  = "missing-paths"
 	CodeUnknown  = "unknown-transaction"
 )

@@ -78,6 +78,10 @@ type Facts struct {
 	Inhibitors json.RawMessage `json:"inhibitors,omitempty"`
 	// Transaction is the one that runs, or the last one.
 	Transaction *Status `json:"transaction,omitempty"`
+	// Freeze is a person's wish that nothing changes the host.
+	Freeze *transaction.Freeze `json:"freeze,omitempty"`
+	// Rejected are the systems that were found bad on the host, newest first.
+	Rejected []string `json:"rejected,omitempty"`
 	// StateError says why the agent cannot keep its state.
 	StateError string `json:"state_error,omitempty"`
 }
@@ -113,6 +117,13 @@ type StartRequest struct {
 	Running  string             `json:"running"`
 	Limits   transaction.Limits `json:"limits"`
 	Probes   []probe.Spec       `json:"probes,omitempty"`
+	// The rest is as in [transaction.Plan].
+	Action    transaction.Action `json:"action,omitempty"`
+	Keep      bool               `json:"keep,omitempty"`
+	Dirty     bool               `json:"dirty,omitempty"`
+	Rejects   string             `json:"rejects,omitempty"`
+	Automatic bool               `json:"automatic,omitempty"`
+	Force     bool               `json:"force,omitempty"`
 }
 
 // WatchRequest follows a transaction until it is final or, where Judged is set,
@@ -132,9 +143,11 @@ type WatchEvent struct {
 
 // DecideRequest confirms or aborts.
 type DecideRequest struct {
-	ID      string         `json:"id"`
-	Reason  string         `json:"reason,omitempty"`
-	Results []probe.Result `json:"results,omitempty"`
+	ID string `json:"id"`
+	// Cause is the kind of Reason, of an abort: probe, person or disturbed.
+	Cause   transaction.Cause `json:"cause,omitempty"`
+	Reason  string            `json:"reason,omitempty"`
+	Results []probe.Result    `json:"results,omitempty"`
 	// SkipLines is as in [WatchRequest].
 	SkipLines int `json:"skip_lines,omitempty"`
 }
@@ -146,21 +159,30 @@ type ProbeRequest struct {
 
 // Status is a transaction as the wire knows it.
 type Status struct {
-	ID       string            `json:"id"`
-	State    transaction.State `json:"state"`
-	Deployer string            `json:"deployer"`
-	Revision string            `json:"revision,omitempty"`
-	New      string            `json:"new"`
-	Previous string            `json:"previous"`
-	Started  time.Time         `json:"started"`
+	ID       string             `json:"id"`
+	State    transaction.State  `json:"state"`
+	Deployer string             `json:"deployer"`
+	Revision string             `json:"revision,omitempty"`
+	New      string             `json:"new"`
+	Previous string             `json:"previous"`
+	Started  time.Time          `json:"started"`
+	Ended    time.Time          `json:"ended,omitzero"`
+	Number   uint64             `json:"number,omitempty"`
+	Action   transaction.Action `json:"action,omitempty"`
+	Dirty    bool               `json:"dirty,omitempty"`
+	Rejects  string             `json:"rejects,omitempty"`
+	Steps    []transaction.Step `json:"steps,omitempty"`
+	// DeployerResults came with the confirmation or the abort.
+	DeployerResults []probe.Result `json:"deployer_results,omitempty"`
 	// ConfirmIn and DeadManIn are the time left; zero where passed or over.
-	ConfirmIn time.Duration  `json:"confirm_in,omitempty"`
-	DeadManIn time.Duration  `json:"dead_man_in,omitempty"`
-	Judged    bool           `json:"judged,omitempty"`
-	Results   []probe.Result `json:"results,omitempty"`
-	ExitCode  int            `json:"exit_code"`
-	Reason    string         `json:"reason,omitempty"`
-	Notes     []string       `json:"notes,omitempty"`
+	ConfirmIn time.Duration     `json:"confirm_in,omitempty"`
+	DeadManIn time.Duration     `json:"dead_man_in,omitempty"`
+	Judged    bool              `json:"judged,omitempty"`
+	Results   []probe.Result    `json:"results,omitempty"`
+	ExitCode  int               `json:"exit_code"`
+	Cause     transaction.Cause `json:"cause,omitempty"`
+	Reason    string            `json:"reason,omitempty"`
+	Notes     []string          `json:"notes,omitempty"`
 	// Generation is the one committed.
 	Generation int `json:"generation,omitempty"`
 	// Boots and Running are what was read at the end.

@@ -69,6 +69,14 @@ type Plan struct {
 	Limits   Limits
 	Probes   []probe.Spec
 	Baseline probe.Baseline
+	// Action, Keep, Dirty and Rejects are as in [Record].
+	Action  Action
+	Keep    bool
+	Dirty   bool
+	Rejects string
+	// Automatic says that no person watches; Force that one insists, against a
+	// freeze or an earlier verdict.
+	Automatic, Force bool
 }
 
 // LockedError says that another transaction holds the host.
@@ -99,6 +107,10 @@ func (e Engine) Prepare(ctx context.Context, p Plan) (*Record, error) {
 		if last != nil && (!last.State.Final() || last.ID == p.ID) {
 			return &LockedError{Holder: *last} // its own, where the first answer was lost
 		}
+		if err := e.admit(p); err != nil {
+			return err
+		}
+		e.archive(last)
 		e.Store.forget()
 		// Until the supervisor has its own claim, this one shows whoever looks
 		// that the transaction is being started and not abandoned.
@@ -111,6 +123,7 @@ func (e Engine) Prepare(ctx context.Context, p Plan) (*Record, error) {
 		if last != nil {
 			r.Sequence = last.Sequence
 		}
+		r.Number = e.Store.nextNumber(last)
 		if err := e.Store.SaveBaseline(p.ID, p.Baseline); err != nil {
 			return err
 		}
@@ -142,9 +155,11 @@ func (e Engine) draft(p Plan) (*Record, error) {
 	now := e.Clock.Now()
 	return &Record{
 		ID: p.ID, State: Prepared, BootID: e.Clock.BootID(), Deployer: p.Deployer, Revision: p.Revision,
+		Action: p.Action, Keep: p.Keep, Dirty: p.Dirty, Rejects: p.Rejects,
 		Agent: p.Agent, Profile: p.Profile, New: p.New, Limits: p.Limits, Probes: p.Probes,
 		Previous:   Previous{Running: running, Profile: at, Newest: newest, Boots: boots},
 		Started:    e.Clock.Wall(),
+		Steps:      []Step{{State: Prepared, At: e.Clock.Wall()}},
 		ActivateBy: now.Add(p.Limits.Activation),
 		ConfirmBy:  now.Add(p.Limits.Activation + p.Limits.Confirm),
 		DeadMan:    now.Add(p.Limits.Total()),
@@ -167,12 +182,11 @@ func (e Engine) abandon(ctx context.Context, id string, why error) {
 	defer cancel()
 	_ = e.fence(ctx, id)
 	reason := fmt.Sprintf("the transaction could not be started: %v", why)
-	r, err := e.Store.update(ctx, id, func(r *Record) error {
+	r, err := e.update(ctx, id, func(r *Record) error {
 		if r.State != Prepared {
 			return ErrRefused
 		}
-		r.because("%s", reason)
-		r.Ended = e.Clock.Wall()
+		r.because(Disturbed, "%s", reason)
 		return errors.Join(r.apply(Abort), r.apply(RestoreDone))
 	})
 	if errors.Is(err, ErrRefused) {
@@ -184,12 +198,32 @@ func (e Engine) abandon(ctx context.Context, id string, why error) {
 	}
 }
 
+// update changes the record as [Store.update] does, and notes when it entered the
+// state that it is in then.
+func (e Engine) update(ctx context.Context, id string, fn func(*Record) error) (*Record, error) {
+	return e.Store.update(ctx, id, func(r *Record) error {
+		was := r.State
+		if err := fn(r); err != nil {
+			return err
+		}
+		if r.State == was {
+			return nil
+		}
+		r.Steps = append(r.Steps, Step{State: r.State, At: e.Clock.Wall()})
+		if r.State.Final() {
+			r.Ended = e.Clock.Wall()
+		}
+		return nil
+	})
+}
+
 // finish cleans up after the decision. What fails of it must not look like a
 // failure of the transaction: the unit's end would set the dead-man's switch off
 // against a system that was committed.
 func (e Engine) finish(ctx context.Context, r Record) {
 	ctx, cancel := context.WithTimeout(ctx, startLimit)
 	defer cancel()
+	e.archive(&r)
 	if err := e.Host.Finish(ctx, r); err != nil && e.Log != nil {
 		r.Reason = fmt.Sprintf("not cleaned up: %v", err)
 		e.Log(r)
@@ -238,8 +272,8 @@ func (e Engine) TakeOver(ctx context.Context, id, why string) error {
 		defer release()
 	}
 	if !r.State.Final() {
-		_, err := e.Store.update(ctx, id, func(r *Record) error {
-			r.because("%s", why)
+		_, err := e.update(ctx, id, func(r *Record) error {
+			r.because(Disturbed, "%s", why)
 			if fenced != nil {
 				r.Notes = append(r.Notes, fenced.Error())
 			}
@@ -276,7 +310,7 @@ func (e Engine) drive(ctx context.Context, id string) error {
 			err = e.commit(ctx, *r)
 		case RollingBack:
 			err = e.restore(ctx, *r)
-		case Committed, RolledBack, RollbackFailed, Superseded:
+		case Committed, RolledBack, RollbackFailed, Superseded, Kept:
 			e.finish(ctx, *r)
 			return nil
 		}
@@ -303,7 +337,7 @@ func (e *ConfirmError) Error() string {
 // profile is the recorded one; it may be repeated.
 func (e Engine) Confirm(ctx context.Context, id string, results []probe.Result) (*Record, error) {
 	refused := ""
-	r, err := e.Store.update(ctx, id, func(r *Record) error {
+	r, err := e.update(ctx, id, func(r *Record) error {
 		if r.State == Committing || r.State == Committed {
 			return nil
 		}
@@ -314,9 +348,8 @@ func (e Engine) Confirm(ctx context.Context, id string, results []probe.Result) 
 		if err != nil {
 			return err
 		}
-		if running != r.New || at.Link != r.Previous.Profile.Link {
-			r.because("somebody else switched: the host runs %s, its profile is %s", running, at.Path)
-			r.Ended = e.Clock.Wall()
+		if running != r.runsInTrial() || at.Link != r.Previous.Profile.Link {
+			r.because(Disturbed, "somebody else switched: the host runs %s, its profile is %s", running, at.Path)
 			return r.apply(Supersede)
 		}
 		r.DeployerResults = results
@@ -350,14 +383,13 @@ func (e Engine) objection(r Record) string {
 
 // Abort asks for the previous system. In committing and later it is refused,
 // since the decision was made.
-func (e Engine) Abort(ctx context.Context, id, why string, results []probe.Result) (*Record, error) {
-	r, err := e.Store.update(ctx, id, func(r *Record) error {
+func (e Engine) Abort(ctx context.Context, id string, cause Cause, why string, results []probe.Result) (*Record, error) {
+	r, err := e.update(ctx, id, func(r *Record) error {
 		if r.State == Committing {
 			return fmt.Errorf("abort in state %s: %w", r.State, ErrRefused)
 		}
-		r.because("%s", why)
 		r.DeployerResults = append(r.DeployerResults, results...)
-		return r.apply(Abort)
+		return r.goBack(cause, "%s", why)
 	})
 	if errors.Is(err, ErrRefused) {
 		return r, nil

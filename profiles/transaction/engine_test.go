@@ -355,7 +355,7 @@ func TestConfirmAndAbortOfAnotherTransaction(t *testing.T) {
 	if _, err := r.Confirm(r.ctx(), "efgh5678", nil); !errors.Is(err, ErrOther) {
 		t.Errorf("confirm another: %v", err)
 	}
-	if _, err := r.Abort(r.ctx(), "efgh5678", "no", nil); !errors.Is(err, ErrOther) {
+	if _, err := r.Abort(r.ctx(), "efgh5678", PersonAborted, "no", nil); !errors.Is(err, ErrOther) {
 		t.Errorf("abort another: %v", err)
 	}
 	if err := r.TakeOver(r.ctx(), "efgh5678", "why"); err != nil || r.host.called("fence") != 0 {
@@ -427,7 +427,10 @@ func TestAThirdPartyIsNeitherCommittedNorRolledBack(t *testing.T) {
 
 func (r *rig) confirmed() error { _, err := r.Confirm(r.ctx(), id, nil); return err }
 
-func (r *rig) aborted() error { _, err := r.Abort(r.ctx(), id, "a person said so", nil); return err }
+func (r *rig) aborted() error {
+	_, err := r.Abort(r.ctx(), id, PersonAborted, "a person said so", nil)
+	return err
+}
 
 func TestAbortInEveryState(t *testing.T) {
 	for s, want := range map[State]State{
@@ -437,7 +440,7 @@ func TestAbortInEveryState(t *testing.T) {
 		t.Run(string(s), func(t *testing.T) {
 			r := newRig(t)
 			r.put(s)
-			answer, err := r.Abort(r.ctx(), id, "a person said so", []probe.Result{{Name: "outside", Verdict: probe.Fail}})
+			answer, err := r.Abort(r.ctx(), id, PersonAborted, "a person said so", []probe.Result{{Name: "outside", Verdict: probe.Fail}})
 			if err != nil || answer.State != want {
 				t.Fatalf("got %v, %v", answer, err)
 			}

@@ -29,14 +29,15 @@ const (
 	RolledBack     State = "rolled-back"     // final: the previous system was seen to run
 	RollbackFailed State = "rollback-failed" // final: a person must look
 	Superseded     State = "superseded"      // final: somebody else switched; hdeploy touches nothing
+	Kept           State = "kept"            // final: failed, and left as it is for a person, who asked for that
 )
 
 // States lists every state.
-var States = [...]State{Prepared, Trying, Waiting, Committing, Committed, RollingBack, RolledBack, RollbackFailed, Superseded}
+var States = [...]State{Prepared, Trying, Waiting, Committing, Committed, RollingBack, RolledBack, RollbackFailed, Superseded, Kept}
 
 // Final says whether the transaction is over.
 func (s State) Final() bool {
-	return s == Committed || s == RolledBack || s == RollbackFailed || s == Superseded
+	return s == Committed || s == RolledBack || s == RollbackFailed || s == Superseded || s == Kept
 }
 
 // Event is what moves a transaction.
@@ -52,10 +53,11 @@ const (
 	RestoreDone  Event = "restore-done"  // the previous system was seen to run
 	RestoreFails Event = "restore-fails" // it was not
 	Supersede    Event = "supersede"     // running system or profile are a third party's
+	Keep         Event = "keep"          // the new system failed, and a person wants to look at it
 )
 
 // Events lists every event.
-var Events = [...]Event{Begin, Activated, Confirm, Abort, CommitDone, RestoreDone, RestoreFails, Supersede}
+var Events = [...]Event{Begin, Activated, Confirm, Abort, CommitDone, RestoreDone, RestoreFails, Supersede, Keep}
 
 // ErrRefused says that an event means nothing in the state the transaction is
 // in. The caller reads the state that won from the record.
@@ -65,8 +67,8 @@ var ErrRefused = errors.New("refused")
 // state mapped to itself makes the event idempotent there.
 var table = map[State]map[Event]State{
 	Prepared: {Begin: Trying, Abort: RollingBack, Supersede: Superseded},
-	Trying:   {Activated: Waiting, Abort: RollingBack, Supersede: Superseded},
-	Waiting:  {Confirm: Committing, Abort: RollingBack, Supersede: Superseded},
+	Trying:   {Activated: Waiting, Abort: RollingBack, Supersede: Superseded, Keep: Kept},
+	Waiting:  {Confirm: Committing, Abort: RollingBack, Supersede: Superseded, Keep: Kept},
 	// Abort in committing is a commit that failed or overran its deadline.
 	Committing:     {Confirm: Committing, CommitDone: Committed, Abort: RollingBack, Supersede: Superseded},
 	Committed:      {Confirm: Committed},
@@ -74,6 +76,7 @@ var table = map[State]map[Event]State{
 	RolledBack:     {Abort: RolledBack},
 	RollbackFailed: {Abort: RollbackFailed},
 	Superseded:     {},
+	Kept:           {},
 }
 
 // Next returns the state that follows s on e. The error wraps [ErrRefused].

@@ -10,8 +10,8 @@ import (
 // moves is the whole machine, written a second time: state, event, next state.
 var moves = map[State]map[Event]State{
 	Prepared:       {Begin: Trying, Abort: RollingBack, Supersede: Superseded},
-	Trying:         {Activated: Waiting, Abort: RollingBack, Supersede: Superseded},
-	Waiting:        {Confirm: Committing, Abort: RollingBack, Supersede: Superseded},
+	Trying:         {Activated: Waiting, Abort: RollingBack, Supersede: Superseded, Keep: Kept},
+	Waiting:        {Confirm: Committing, Abort: RollingBack, Supersede: Superseded, Keep: Kept},
 	Committing:     {Confirm: Committing, CommitDone: Committed, Abort: RollingBack, Supersede: Superseded},
 	RollingBack:    {Abort: RollingBack, RestoreDone: RolledBack, RestoreFails: RollbackFailed, Supersede: Superseded},
 	Committed:      {Confirm: Committed},
@@ -20,7 +20,7 @@ var moves = map[State]map[Event]State{
 }
 
 func TestEveryPairOfStateAndEventIsDefinedOrRefused(t *testing.T) {
-	const wantDefined, wantRefused = 20, 52
+	const wantDefined, wantRefused = 22, 68
 	defined, refused := 0, 0
 	for _, s := range States {
 		for _, e := range Events {
@@ -68,7 +68,7 @@ func TestTableNamesOnlyDeclaredStatesAndEvents(t *testing.T) {
 }
 
 func TestFinalStatesHaveNoWayOut(t *testing.T) {
-	finals := []State{Committed, RolledBack, RollbackFailed, Superseded}
+	finals := []State{Committed, RolledBack, RollbackFailed, Superseded, Kept}
 	for _, s := range States {
 		if s.Final() != slices.Contains(finals, s) {
 			t.Errorf("Final(%s) = %v", s, s.Final())
@@ -171,8 +171,8 @@ func TestValidID(t *testing.T) {
 
 func TestTheFirstReasonStays(t *testing.T) {
 	var r Record
-	r.because("the %s", "cause")
-	r.because("a consequence")
+	r.because(ProbeFailed, "the %s", "cause")
+	r.because(Disturbed, "a consequence")
 	if r.Reason != "the cause" {
 		t.Errorf("reason %q", r.Reason)
 	}

@@ -74,16 +74,74 @@ func (p Previous) is(running string) bool {
 	return running == p.Running || running == p.Profile.Path || running == p.Boots && p.Boots != ""
 }
 
+// Action is what a transaction does with the new system.
+type Action string
+
+// The actions. The empty one, of records of earlier versions, is a switch.
+const (
+	Switch   Action = "switch"   // activate it, and boot it from now on
+	Boot     Action = "boot"     // boot it from now on; what runs stays
+	Test     Action = "test"     // activate it until the next boot
+	Rollback Action = "rollback" // a switch to a system of before, by a person's decision
+)
+
+// Activates says whether the new system is made to run.
+func (a Action) Activates() bool { return a != Boot }
+
+// Commits says whether the new system becomes profile and boot default.
+func (a Action) Commits() bool { return a != Test }
+
+// Valid says whether a is one of the actions.
+func (a Action) Valid() bool {
+	return a == "" || a == Switch || a == Boot || a == Test || a == Rollback
+}
+
+// Cause is the kind of reason for which a transaction went back.
+type Cause string
+
+// The causes. Only some are a verdict about the new system.
+const (
+	ActivationFailed Cause = "activation" // it could not be activated
+	ProbeFailed      Cause = "probe"      // a probe on the host or from the deployer failed
+	PersonAborted    Cause = "person"     // a person wanted the old system back
+	CommitFailed     Cause = "commit"     // profile or boot loader could not be moved
+	NobodyConfirmed  Cause = "silence"    // the deadline passed
+	HostRestarted    Cause = "restart"    // power, or a reboot, came in between
+	Disturbed        Cause = "disturbed"  // supervisor or state was lost, or the deployer gave up
+)
+
+// Rejects says whether the cause is a verdict about the system itself: silence, a
+// loss of power or a lost deployer say nothing about it.
+func (c Cause) Rejects() bool {
+	return c == ActivationFailed || c == ProbeFailed || c == PersonAborted
+}
+
+// Step is a state that a transaction was in, and since when.
+type Step struct {
+	State State     `json:"state"`
+	At    time.Time `json:"at"`
+}
+
 // Record is a transaction as it is kept on disk.
 type Record struct {
 	// Sequence grows with each write, so that of two copies the newer is known.
 	Sequence uint64 `json:"sequence"`
 	ID       string `json:"id"`
-	State    State  `json:"state"`
+	// Number counts the host's transactions.
+	Number uint64 `json:"number,omitempty"`
+	State  State  `json:"state"`
 	// BootID is the boot that the instants belong to.
 	BootID   string `json:"boot_id"`
 	Deployer string `json:"deployer"`
+	Action   Action `json:"action,omitempty"`
+	// Keep leaves a system that failed its trial as it is, for a person.
+	Keep bool `json:"keep,omitempty"`
+	// Revision is the commit that was deployed; Dirty says that the tree had more
+	// than that in it.
 	Revision string `json:"revision,omitempty"`
+	Dirty    bool   `json:"dirty,omitempty"`
+	// Rejects is the system against which a person's rollback decided.
+	Rejects string `json:"rejects,omitempty"`
 	// Agent is the version of the program that acts.
 	Agent    string   `json:"agent"`
 	Profile  string   `json:"profile"`
@@ -111,14 +169,26 @@ type Record struct {
 
 	// ExitCode is switch-to-configuration's, -1 where none is known.
 	ExitCode int `json:"exit_code"`
-	// Reason says why the transaction went back, in words for a person.
+	// Cause and Reason say why the transaction went back, for a program and in
+	// words for a person.
+	Cause  Cause  `json:"cause,omitempty"`
 	Reason string `json:"reason,omitempty"`
+	// Steps are the states it went through, oldest first.
+	Steps []Step `json:"steps,omitempty"`
 	// Notes are findings that changed no decision.
 	Notes []string `json:"notes,omitempty"`
 	// Generation is the one that the commit made or took.
 	Generation profiles.Generation `json:"generation,omitzero"`
 	// Boots is what the boot loader was read to boot after the end.
 	Boots string `json:"boots,omitempty"`
+}
+
+// runsInTrial is the system that runs while the confirmation is awaited.
+func (r *Record) runsInTrial() string {
+	if r.Action.Activates() {
+		return r.New
+	}
+	return r.Previous.Running
 }
 
 var idForm = regexp.MustCompile(`^[a-z0-9]{8,32}$`)
@@ -130,8 +200,8 @@ func ValidID(id string) bool { return idForm.MatchString(id) }
 // validate refuses a record that this program cannot act on: a damaged one, or
 // one of a later version.
 func (r *Record) validate() error {
-	if !ValidID(r.ID) || !slices.Contains(States[:], r.State) {
-		return fmt.Errorf("not a transaction that this agent knows: id %q, state %q", r.ID, r.State)
+	if !ValidID(r.ID) || !slices.Contains(States[:], r.State) || !r.Action.Valid() {
+		return fmt.Errorf("not a transaction that this agent knows: id %q, state %q, action %q", r.ID, r.State, r.Action)
 	}
 	return nil
 }
@@ -146,9 +216,20 @@ func (r *Record) apply(e Event) error {
 	return nil
 }
 
+// goBack records why the new system must go, and sends the host back; where a
+// person asked to look at a system that fails its trial, that one stays.
+func (r *Record) goBack(cause Cause, format string, args ...any) error {
+	r.because(cause, format, args...)
+	failed := cause == ActivationFailed || cause == ProbeFailed
+	if r.Keep && failed && (r.State == Trying || r.State == Waiting) {
+		return r.apply(Keep)
+	}
+	return r.apply(Abort)
+}
+
 // because records the first reason; later ones are consequences of it.
-func (r *Record) because(format string, args ...any) {
+func (r *Record) because(cause Cause, format string, args ...any) {
 	if r.Reason == "" {
-		r.Reason = fmt.Sprintf(format, args...)
+		r.Cause, r.Reason = cause, fmt.Sprintf(format, args...)
 	}
 }

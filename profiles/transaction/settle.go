@@ -46,21 +46,20 @@ func (e Engine) afterBoot(ctx context.Context, r Record) error {
 	if err != nil {
 		return err
 	}
-	_, err = e.Store.update(ctx, r.ID, func(r *Record) error {
+	_, err = e.update(ctx, r.ID, func(r *Record) error {
 		now := e.Clock.Now()
 		r.BootID, r.Restarted = e.Clock.BootID(), true
 		r.DeadMan = now.Add(r.Limits.Commit + r.Limits.Rollback)
 		switch {
 		case r.Previous.is(running):
-			r.because("the host restarted before the new system was committed")
+			r.because(HostRestarted, "the host restarted before the new system was committed")
 			return r.apply(Abort)
 		case running == r.New && r.CommitBy != 0:
 			r.CommitBy = now.Add(r.Limits.Commit)
 			r.Notes = append(r.Notes, "the host restarted in the middle of the commit and booted the new system")
 			return nil
 		}
-		r.because("after a restart the host runs %s", running)
-		r.Ended = e.Clock.Wall()
+		r.because(Disturbed, "after a restart the host runs %s", running)
 		return r.apply(Supersede)
 	})
 	if err != nil {

@@ -12,19 +12,16 @@ import (
 
 // abort records why the host must go back. It is the only way from a failure to
 // the rollback.
-func (e Engine) abort(ctx context.Context, id, format string, args ...any) error {
-	_, err := e.Store.update(ctx, id, func(r *Record) error {
-		r.because(format, args...)
-		return r.apply(Abort)
-	})
+func (e Engine) abort(ctx context.Context, id string, cause Cause, format string, args ...any) error {
+	_, err := e.update(ctx, id, func(r *Record) error { return r.goBack(cause, format, args...) })
 	return err
 }
 
 func (e Engine) begin(ctx context.Context, r Record) error {
-	_, err := e.Store.update(ctx, r.ID, func(r *Record) error { return r.apply(Begin) })
+	_, err := e.update(ctx, r.ID, func(r *Record) error { return r.apply(Begin) })
 	if err != nil && !errors.Is(err, ErrRefused) {
 		// The disk failed before anything was changed.
-		return e.abort(ctx, r.ID, "the trial could not be recorded: %v", err)
+		return e.abort(ctx, r.ID, Disturbed, "the trial could not be recorded: %v", err)
 	}
 	return err
 }
@@ -67,7 +64,7 @@ func (e Engine) await(ctx context.Context, r Record, by Instant) error {
 
 // try activates the new system and judges what came of it by what runs.
 func (e Engine) try(ctx context.Context, r Record) error {
-	if r.New == r.Previous.Running {
+	if r.runsInTrial() == r.Previous.Running {
 		return e.activated(ctx, r, 0, "")
 	}
 	bound, stop := e.bounded(ctx, r, r.ActivateBy)
@@ -78,13 +75,13 @@ func (e Engine) try(ctx context.Context, r Record) error {
 	case errors.Is(cause, errMoved):
 		return ErrRefused
 	case errors.Is(cause, errDeadline):
-		return e.abort(ctx, r.ID, "the activation did not end within %v and was killed", r.Limits.Activation)
+		return e.abort(ctx, r.ID, ActivationFailed, "the activation did not end within %v and was killed", r.Limits.Activation)
 	case err != nil:
-		return e.abort(ctx, r.ID, "the activation could not be run: %v", err)
+		return e.abort(ctx, r.ID, Disturbed, "the activation could not be run: %v", err)
 	}
 	running, _, err := e.Host.Look(r.Profile)
 	if err != nil {
-		return e.abort(ctx, r.ID, "the running system could not be read after the activation: %v", err)
+		return e.abort(ctx, r.ID, Disturbed, "the running system could not be read after the activation: %v", err)
 	}
 	if exit != 0 && exit != 4 {
 		return e.failed(ctx, r, exit, ExitMeaning(exit))
@@ -112,16 +109,15 @@ func (e Engine) judgeFailedUnits(ctx context.Context, r Record) error {
 }
 
 func (e Engine) failed(ctx context.Context, r Record, exit int, why string) error {
-	_, err := e.Store.update(ctx, r.ID, func(r *Record) error {
+	_, err := e.update(ctx, r.ID, func(r *Record) error {
 		r.ExitCode = exit
-		r.because("%s", why)
-		return r.apply(Abort)
+		return r.goBack(ActivationFailed, "%s", why)
 	})
 	return err
 }
 
 func (e Engine) activated(ctx context.Context, r Record, exit int, note string) error {
-	_, err := e.Store.update(ctx, r.ID, func(r *Record) error {
+	_, err := e.update(ctx, r.ID, func(r *Record) error {
 		r.ExitCode = exit
 		if note != "" {
 			r.Notes = append(r.Notes, note)
@@ -174,19 +170,18 @@ func (e Engine) wait(ctx context.Context, r Record) error {
 	}
 	<-bound.Done()
 	if errors.Is(context.Cause(bound), errDeadline) {
-		return e.abort(ctx, r.ID, "nobody confirmed within %v", r.Limits.Confirm)
+		return e.abort(ctx, r.ID, NobodyConfirmed, "nobody confirmed within %v", r.Limits.Confirm)
 	}
 	return ctx.Err()
 }
 
 func (e Engine) judged(ctx context.Context, r Record, results []probe.Result) error {
-	_, err := e.Store.update(ctx, r.ID, func(r *Record) error {
+	_, err := e.update(ctx, r.ID, func(r *Record) error {
 		r.Results, r.Judged = results, true
 		if !probe.MustRollBack(results) {
 			return nil
 		}
-		r.because("%s", blame(results))
-		return r.apply(Abort)
+		return r.goBack(ProbeFailed, "%s", blame(results))
 	})
 	return err
 }
@@ -204,19 +199,21 @@ func (e Engine) commit(ctx context.Context, r Record) error {
 	if other := e.thirdParty(r); other != "" {
 		return e.end(ctx, r, Supersede, other)
 	}
+	if !r.Action.Commits() {
+		return e.end(ctx, r, CommitDone, "")
+	}
 	bound, stop := e.bounded(ctx, r, r.CommitBy)
 	made, boots, err := e.Host.Commit(bound, r)
 	late := errors.Is(context.Cause(bound), errDeadline)
 	stop()
 	if late {
-		return e.abort(ctx, r.ID, "the commit did not end within %v", r.Limits.Commit)
+		return e.abort(ctx, r.ID, CommitFailed, "the commit did not end within %v", r.Limits.Commit)
 	}
 	if err != nil {
-		return e.abort(ctx, r.ID, "the commit failed: %v", err)
+		return e.abort(ctx, r.ID, CommitFailed, "the commit failed: %v", err)
 	}
-	_, err = e.Store.update(ctx, r.ID, func(r *Record) error {
+	_, err = e.update(ctx, r.ID, func(r *Record) error {
 		r.Generation, r.Boots = made, boots
-		r.Ended = e.Clock.Wall()
 		return r.apply(CommitDone)
 	})
 	return err
@@ -275,7 +272,7 @@ func (e Engine) restore(ctx context.Context, r Record) error {
 // that is the previous one is not enough, since an activation that was killed
 // early has stopped units.
 func (e Engine) runsPrevious(r Record) bool {
-	if r.New == r.Previous.Running {
+	if r.runsInTrial() == r.Previous.Running {
 		return true
 	}
 	running, _, err := e.Host.Look(r.Profile)
@@ -285,15 +282,14 @@ func (e Engine) runsPrevious(r Record) bool {
 // end records a final state; what says why it is not the plain one.
 func (e Engine) end(ctx context.Context, r Record, event Event, what string) error {
 	boots, err := e.Host.Boots()
-	_, err2 := e.Store.update(ctx, r.ID, func(r *Record) error {
+	_, err2 := e.update(ctx, r.ID, func(r *Record) error {
 		if what != "" {
 			r.Notes = append(r.Notes, what)
-			r.because("%s", what)
+			r.because(Disturbed, "%s", what)
 		}
 		if err == nil {
 			r.Boots = boots
 		}
-		r.Ended = e.Clock.Wall()
 		return r.apply(event)
 	})
 	return err2

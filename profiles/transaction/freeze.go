@@ -1,0 +1,107 @@
+package transaction
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/hbohlen/hdeploy/profiles/atomicfile"
+)
+
+const freezeFile = "freeze.json"
+
+// Freeze is a person's wish that nothing changes the host.
+type Freeze struct {
+	Owner   string    `json:"owner"`
+	Message string    `json:"message"`
+	Since   time.Time `json:"since"`
+}
+
+// FrozenError says that the host is frozen.
+type FrozenError struct{ Freeze Freeze }
+
+func (e *FrozenError) Error() string {
+	return fmt.Sprintf("frozen by %s since %s: %s", e.Freeze.Owner, e.Freeze.Since.Format(time.DateTime), e.Freeze.Message)
+}
+
+// RejectedError says that a system was found bad on this host before.
+type RejectedError struct{ System string }
+
+func (e *RejectedError) Error() string {
+	return fmt.Sprintf("%s was rejected on this host before", e.System)
+}
+
+// Frozen returns the freeze that holds, nil where there is none.
+func (s Store) Frozen() (*Freeze, error) {
+	data, err := os.ReadFile(filepath.Join(s.Dir, freezeFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	var f Freeze
+	if err == nil {
+		err = json.Unmarshal(data, &f)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read freeze: %v", err)
+	}
+	return &f, nil
+}
+
+// Freeze keeps every transaction from beginning. It fails with a [FrozenError]
+// where somebody else's freeze holds.
+func (s Store) Freeze(f Freeze) error {
+	was, err := s.Frozen()
+	if err != nil {
+		return err
+	}
+	if was != nil && was.Owner != f.Owner {
+		return &FrozenError{*was}
+	}
+	data, err := json.Marshal(f)
+	if err != nil {
+		return fmt.Errorf("write freeze: %v", err)
+	}
+	if err := atomicfile.Write(filepath.Join(s.Dir, freezeFile), data, 0o600); err != nil {
+		return fmt.Errorf("write freeze: %v", err)
+	}
+	return nil
+}
+
+// Unfreeze ends a freeze and returns it, nil where there was none. That of
+// somebody else is a [FrozenError] unless force is set.
+func (s Store) Unfreeze(owner string, force bool) (*Freeze, error) {
+	was, err := s.Frozen()
+	if err != nil && !force {
+		return nil, err
+	}
+	if was != nil && was.Owner != owner && !force {
+		return was, &FrozenError{*was}
+	}
+	if err := os.Remove(filepath.Join(s.Dir, freezeFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return was, fmt.Errorf("end freeze: %v", err)
+	}
+	return was, atomicfile.SyncDir(s.Dir)
+}
+
+// admit refuses what a freeze or an earlier verdict forbids. A rollback by the
+// freeze's owner is what the freeze may be for.
+func (e Engine) admit(p Plan) error {
+	if p.Force {
+		return nil
+	}
+	freeze, err := e.Store.Frozen()
+	if err != nil {
+		return err
+	}
+	if freeze != nil && (p.Action != Rollback || freeze.Owner != p.Deployer) {
+		return &FrozenError{*freeze}
+	}
+	if p.Automatic && VerdictOn(e.Store.History(), p.New) == Rejected {
+		return &RejectedError{p.New}
+	}
+	return nil
+}
