@@ -15,24 +15,34 @@ const recheck = 250 * time.Millisecond
 
 // Changes tells when files are put in place in some directories. It only saves
 // time: a wait ends at least every quarter of a second in any case.
-type Changes struct{ events *os.File }
+type Changes interface {
+	// Wait returns after a change, after d, after a quarter of a second, or when
+	// ctx ends, whatever is first.
+	Wait(ctx context.Context, d time.Duration)
+	// Close ends the watching.
+	Close()
+}
 
 // Watch watches directories, which must exist. Where the kernel has no more
 // watches to give, waits only end by their time.
-func Watch(dirs ...string) Changes {
+func Watch(dirs ...string) Changes { return OS.Watch(dirs...) }
+
+// inotify is Changes by the kernel's notifications; events is nil where it has
+// none to give.
+type inotify struct{ events *os.File }
+
+func watch(dirs []string) Changes {
 	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
 	if err != nil {
-		return Changes{}
+		return inotify{}
 	}
 	for _, dir := range dirs {
 		_, _ = unix.InotifyAddWatch(fd, dir, unix.IN_MOVED_TO|unix.IN_CLOSE_WRITE)
 	}
-	return Changes{events: os.NewFile(uintptr(fd), "inotify")}
+	return inotify{events: os.NewFile(uintptr(fd), "inotify")}
 }
 
-// Wait returns after a change, after d, after a quarter of a second, or when ctx
-// ends, whatever is first.
-func (c Changes) Wait(ctx context.Context, d time.Duration) {
+func (c inotify) Wait(ctx context.Context, d time.Duration) {
 	d = min(max(d, time.Millisecond), recheck)
 	if c.events == nil {
 		select {
@@ -52,8 +62,7 @@ func (c Changes) Wait(ctx context.Context, d time.Duration) {
 	_, _ = c.events.Read(events[:])
 }
 
-// Close ends the watching.
-func (c Changes) Close() {
+func (c inotify) Close() {
 	if c.events != nil {
 		_ = c.events.Close()
 	}

@@ -5,8 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-
-	"golang.org/x/sys/unix"
+	"syscall"
 )
 
 // The locks by which processes show that they act for a transaction. The kernel
@@ -25,17 +24,16 @@ var ErrClaimed = errors.New("another process acts for it")
 // claim marks that this process acts for transaction id until release is called
 // or the process ends. The error wraps [ErrClaimed] where another one does.
 func (s Store) claim(id, lock string) (release func(), err error) {
-	if err := os.MkdirAll(filepath.Join(s.Run, id), 0o700); err != nil {
+	if err := s.fs().MkdirAll(filepath.Join(s.Run, id), 0o700); err != nil {
 		return nil, fmt.Errorf("claim transaction: %v", err)
 	}
-	f, err := os.OpenFile(filepath.Join(s.Run, id, lock), os.O_RDWR|os.O_CREATE, 0o600)
+	f, err := s.fs().OpenFile(filepath.Join(s.Run, id, lock), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("claim transaction: %v", err)
 	}
-	err = unix.FcntlFlock(f.Fd(), unix.F_OFD_SETLK, &unix.Flock_t{Type: unix.F_WRLCK})
-	if err != nil {
+	if err := f.Claim(); err != nil {
 		f.Close()
-		if errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EACCES) {
+		if errors.Is(err, syscall.EAGAIN) || errors.Is(err, syscall.EACCES) {
 			err = ErrClaimed
 		}
 		return nil, fmt.Errorf("claim transaction %s: %w", id, err)
@@ -46,16 +44,13 @@ func (s Store) claim(id, lock string) (release func(), err error) {
 // claimed says whether a process holds a lock of transaction id. It only asks:
 // a lock taken to find out would make a claim of the same instant fail.
 func (s Store) claimed(id, lock string) bool {
-	f, err := os.OpenFile(filepath.Join(s.Run, id, lock), os.O_RDWR, 0)
+	f, err := s.fs().OpenFile(filepath.Join(s.Run, id, lock), os.O_RDWR, 0)
 	if err != nil {
 		return false
 	}
 	defer f.Close()
-	held := unix.Flock_t{Type: unix.F_WRLCK}
-	if err := unix.FcntlFlock(f.Fd(), unix.F_OFD_GETLK, &held); err != nil {
-		return false
-	}
-	return held.Type != unix.F_UNLCK
+	held, err := f.Claimed()
+	return err == nil && held
 }
 
 // attended says whether any process acts for transaction id.

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/hbohlen/hdeploy/profiles/atomicfile"
 	"github.com/hbohlen/hdeploy/profiles/probe"
 )
 
@@ -47,7 +46,7 @@ func (e Engine) bounded(ctx context.Context, r Record, by Instant) (context.Cont
 // await returns when the instant by has come, when the record of r leaves r's
 // state, or when ctx ends, and says which.
 func (e Engine) await(ctx context.Context, r Record, by Instant) error {
-	changes := atomicfile.Watch(e.Store.Dir, e.Store.Run)
+	changes := e.Store.fs().Watch(e.Store.Dir, e.Store.Run)
 	defer changes.Close()
 	for ctx.Err() == nil {
 		if current, err := e.Store.Load(); err == nil && current != nil && current.State != r.State {

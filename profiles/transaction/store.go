@@ -35,6 +35,15 @@ const (
 // write, and the next write that works carries everything to Dir.
 type Store struct {
 	Dir, Run string
+	// FS holds both; nil is the file system of this machine.
+	FS atomicfile.FS
+}
+
+func (s Store) fs() atomicfile.FS {
+	if s.FS == nil {
+		return atomicfile.OS
+	}
+	return s.FS
 }
 
 // HostStore is the store of this host.
@@ -43,7 +52,7 @@ func HostStore() Store { return Store{Dir: StateDir, Run: RunDir} }
 // Open makes the store's directories, private to root.
 func (s Store) Open() error {
 	for _, dir := range []string{s.Run, s.Dir} {
-		if err := os.MkdirAll(dir, 0o700); err != nil {
+		if err := s.fs().MkdirAll(dir, 0o700); err != nil {
 			return fmt.Errorf("open state: %v", err)
 		}
 	}
@@ -54,12 +63,12 @@ func (s Store) Open() error {
 // fails where the disk is full or read-only, before anything was changed.
 func (s Store) Reserve() error {
 	name := filepath.Join(s.Dir, reserveFile)
-	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE, 0o600)
+	f, err := s.fs().OpenFile(name, os.O_WRONLY|os.O_CREATE, 0o600)
 	if err != nil {
 		return fmt.Errorf("reserve space for the state: %v", err)
 	}
 	defer f.Close()
-	if err := syscall.Fallocate(int(f.Fd()), 0, 0, reserveSize); err != nil {
+	if err := f.Allocate(reserveSize); err != nil {
 		return fmt.Errorf("reserve space for the state: %v", err)
 	}
 	return nil
@@ -67,8 +76,8 @@ func (s Store) Reserve() error {
 
 // Load returns the newer of the copies in Dir and Run, nil where there is none.
 func (s Store) Load() (*Record, error) {
-	disk, diskErr := load(filepath.Join(s.Dir, recordFile))
-	run, runErr := load(filepath.Join(s.Run, recordFile))
+	disk, diskErr := s.load(filepath.Join(s.Dir, recordFile))
+	run, runErr := s.load(filepath.Join(s.Run, recordFile))
 	if run != nil && (disk == nil || run.Sequence > disk.Sequence) {
 		return run, nil
 	}
@@ -78,8 +87,8 @@ func (s Store) Load() (*Record, error) {
 	return nil, errors.Join(diskErr, runErr)
 }
 
-func load(name string) (*Record, error) {
-	f, err := os.Open(name)
+func (s Store) load(name string) (*Record, error) {
+	f, err := s.fs().OpenFile(name, os.O_RDONLY, 0)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -105,10 +114,10 @@ func (s Store) save(r *Record) error {
 		return fmt.Errorf("write transaction: %v", err)
 	}
 	name := filepath.Join(s.Dir, recordFile)
-	err = atomicfile.Write(name, data, 0o600)
+	err = atomicfile.WriteOn(s.fs(), name, data, 0o600)
 	if errors.Is(err, syscall.ENOSPC) {
-		os.Remove(filepath.Join(s.Dir, reserveFile))
-		err = atomicfile.Write(name, data, 0o600)
+		_ = s.fs().Remove(filepath.Join(s.Dir, reserveFile))
+		err = atomicfile.WriteOn(s.fs(), name, data, 0o600)
 	}
 	if err == nil {
 		return nil
@@ -117,7 +126,7 @@ func (s Store) save(r *Record) error {
 		// These open the way to a change that a reboot must be able to judge.
 		return fmt.Errorf("write transaction: %v", err)
 	}
-	if err := atomicfile.Write(filepath.Join(s.Run, recordFile), data, 0o600); err != nil {
+	if err := atomicfile.WriteOn(s.fs(), filepath.Join(s.Run, recordFile), data, 0o600); err != nil {
 		return fmt.Errorf("write transaction: %v", err)
 	}
 	return nil
@@ -127,13 +136,13 @@ func (s Store) save(r *Record) error {
 // cannot keep it from being taken. A holder that hangs is waited for until ctx
 // ends.
 func (s Store) locked(ctx context.Context, fn func() error) error {
-	f, err := os.OpenFile(filepath.Join(s.Run, "lock"), os.O_RDWR|os.O_CREATE, 0o600)
+	f, err := s.fs().OpenFile(filepath.Join(s.Run, "lock"), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return fmt.Errorf("lock state: %v", err)
 	}
 	defer f.Close()
 	for {
-		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		err := f.Lock()
 		if err == nil {
 			return fn()
 		}
@@ -183,10 +192,10 @@ func (s Store) update(ctx context.Context, id string, fn func(*Record) error) (*
 // forget removes what finished transactions left in Run: their logs are kept
 // only until the next one.
 func (s Store) forget() {
-	entries, _ := os.ReadDir(s.Run)
+	entries, _ := s.fs().ReadDir(s.Run)
 	for _, entry := range entries {
 		if entry.IsDir() && ValidID(entry.Name()) {
-			os.RemoveAll(filepath.Join(s.Run, entry.Name()))
+			_ = s.fs().RemoveAll(filepath.Join(s.Run, entry.Name()))
 		}
 	}
 }
@@ -197,10 +206,10 @@ func (s Store) SaveBaseline(id string, b probe.Baseline) error {
 	if err != nil {
 		return fmt.Errorf("write baseline: %v", err)
 	}
-	if err := os.MkdirAll(filepath.Join(s.Run, id), 0o700); err != nil {
+	if err := s.fs().MkdirAll(filepath.Join(s.Run, id), 0o700); err != nil {
 		return fmt.Errorf("write baseline: %v", err)
 	}
-	if err := atomicfile.Write(filepath.Join(s.Run, id, "baseline.json"), data, 0o600); err != nil {
+	if err := atomicfile.WriteOn(s.fs(), filepath.Join(s.Run, id, "baseline.json"), data, 0o600); err != nil {
 		return fmt.Errorf("write baseline: %v", err)
 	}
 	return nil
@@ -209,11 +218,12 @@ func (s Store) SaveBaseline(id string, b probe.Baseline) error {
 // LoadBaseline returns what SaveBaseline kept in this boot.
 func (s Store) LoadBaseline(id string) (probe.Baseline, error) {
 	var b probe.Baseline
-	data, err := os.ReadFile(filepath.Join(s.Run, id, "baseline.json"))
+	f, err := s.fs().OpenFile(filepath.Join(s.Run, id, "baseline.json"), os.O_RDONLY, 0)
 	if err != nil {
 		return b, fmt.Errorf("read baseline: %v", err)
 	}
-	if err := json.Unmarshal(data, &b); err != nil {
+	defer f.Close()
+	if err := json.NewDecoder(f).Decode(&b); err != nil {
 		return b, fmt.Errorf("read baseline: %v", err)
 	}
 	return b, nil
@@ -222,7 +232,7 @@ func (s Store) LoadBaseline(id string) (probe.Baseline, error) {
 // Watch calls on with the record of transaction id, first as it is and then
 // after every change, until it is final, on returns false, or ctx ends.
 func (s Store) Watch(ctx context.Context, id string, on func(Record) bool) error {
-	changes := atomicfile.Watch(s.Dir, s.Run)
+	changes := s.fs().Watch(s.Dir, s.Run)
 	defer changes.Close()
 	var seen uint64
 	for ctx.Err() == nil {

@@ -224,7 +224,7 @@ func TestTheNextWriteThatWorksCarriesEverythingBack(t *testing.T) {
 	if _, err := s.update(context.Background(), id, func(r *Record) error { return r.apply(RestoreDone) }); err != nil {
 		t.Fatal(err)
 	}
-	if got, err := load(filepath.Join(s.Dir, recordFile)); err != nil || got.State != RolledBack || got.Sequence != 3 {
+	if got, err := s.load(filepath.Join(s.Dir, recordFile)); err != nil || got.State != RolledBack || got.Sequence != 3 {
 		t.Errorf("on the disk: %+v, %v", got, err)
 	}
 	if got, err := s.Load(); err != nil || got.State != RolledBack {
@@ -357,7 +357,7 @@ func onFullDisk(root string) int {
 		fmt.Println("the decision could not be recorded on the full disk:", err)
 		return 1
 	}
-	got, err := load(filepath.Join(s.Dir, recordFile))
+	got, err := Store{}.load(filepath.Join(s.Dir, recordFile))
 	if err != nil || got.State != Committing {
 		fmt.Println("on the disk:", got, err)
 		return 1
