@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -37,15 +38,16 @@ func (e *RejectedError) Error() string {
 
 // Frozen returns the freeze that holds, nil where there is none.
 func (s Store) Frozen() (*Freeze, error) {
-	data, err := os.ReadFile(filepath.Join(s.Dir, freezeFile))
+	file, err := s.fs().OpenFile(filepath.Join(s.Dir, freezeFile), os.O_RDONLY, 0)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
-	var f Freeze
-	if err == nil {
-		err = json.Unmarshal(data, &f)
-	}
 	if err != nil {
+		return nil, fmt.Errorf("read freeze: %v", err)
+	}
+	defer file.Close()
+	var f Freeze
+	if err := json.NewDecoder(io.LimitReader(file, recordLimit)).Decode(&f); err != nil {
 		return nil, fmt.Errorf("read freeze: %v", err)
 	}
 	return &f, nil
@@ -65,7 +67,7 @@ func (s Store) Freeze(f Freeze) error {
 	if err != nil {
 		return fmt.Errorf("write freeze: %v", err)
 	}
-	if err := atomicfile.Write(filepath.Join(s.Dir, freezeFile), data, 0o600); err != nil {
+	if err := atomicfile.WriteOn(s.fs(), filepath.Join(s.Dir, freezeFile), data, 0o600); err != nil {
 		return fmt.Errorf("write freeze: %v", err)
 	}
 	return nil
@@ -81,10 +83,10 @@ func (s Store) Unfreeze(owner string, force bool) (*Freeze, error) {
 	if was != nil && was.Owner != owner && !force {
 		return was, &FrozenError{*was}
 	}
-	if err := os.Remove(filepath.Join(s.Dir, freezeFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := s.fs().Remove(filepath.Join(s.Dir, freezeFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return was, fmt.Errorf("end freeze: %v", err)
 	}
-	return was, atomicfile.SyncDir(s.Dir)
+	return was, atomicfile.SyncDirOn(s.fs(), s.Dir)
 }
 
 // admit refuses what a freeze or an earlier verdict forbids. A rollback by the

@@ -2,10 +2,8 @@ package transaction
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -30,13 +28,10 @@ func (e Engine) archive(r *Record) {
 	}
 	dir := filepath.Join(e.Store.Dir, historyDir)
 	name := filepath.Join(dir, fmt.Sprintf("%010d-%s.json", r.Number, r.ID))
-	if _, err := os.Stat(name); err == nil {
+	if kept, err := e.Store.load(name); err == nil && kept != nil {
 		return
 	}
-	data, err := json.Marshal(r)
-	if err == nil {
-		err = errors.Join(os.MkdirAll(dir, 0o700), atomicfile.Write(name, data, 0o600))
-	}
+	err := e.Store.remember(name, *r)
 	if err != nil && e.Log != nil {
 		note := *r
 		note.Reason = fmt.Sprintf("not remembered: %v", err)
@@ -45,10 +40,25 @@ func (e Engine) archive(r *Record) {
 	e.Store.trimHistory()
 }
 
+func (s Store) remember(name string, r Record) error {
+	r.Probes = nil // what was asked stands beside each answer
+	data, err := json.Marshal(r)
+	if err != nil {
+		return err
+	}
+	if err := s.fs().MkdirAll(filepath.Dir(name), 0o700); err != nil {
+		return err
+	}
+	if err := atomicfile.WriteOn(s.fs(), name, data, 0o600); err != nil {
+		return err
+	}
+	return atomicfile.SyncDirOn(s.fs(), s.Dir) // the folder may be new
+}
+
 // archived lists the files of the history, newest first. Their names begin with
 // the transaction's number.
 func (s Store) archived() []fs.DirEntry {
-	entries, _ := os.ReadDir(filepath.Join(s.Dir, historyDir))
+	entries, _ := s.fs().ReadDir(filepath.Join(s.Dir, historyDir))
 	entries = slices.DeleteFunc(entries, func(e fs.DirEntry) bool { return !strings.HasSuffix(e.Name(), ".json") || e.Name()[0] == '.' })
 	slices.Reverse(entries)
 	return entries
@@ -61,7 +71,7 @@ func (s Store) trimHistory() {
 			size += info.Size()
 		}
 		if i >= historyLimit || size > historySize {
-			os.Remove(filepath.Join(s.Dir, historyDir, entry.Name()))
+			_ = s.fs().Remove(filepath.Join(s.Dir, historyDir, entry.Name()))
 		}
 	}
 }
@@ -89,7 +99,7 @@ func (s Store) History() []Record {
 		records = append(records, *last)
 	}
 	for _, entry := range s.archived() {
-		r, err := load(filepath.Join(s.Dir, historyDir, entry.Name()))
+		r, err := s.load(filepath.Join(s.Dir, historyDir, entry.Name()))
 		if err == nil && r != nil && (len(records) == 0 || records[0].ID != r.ID) {
 			records = append(records, *r)
 		}
