@@ -155,6 +155,9 @@ func (r *run) look(ctx context.Context, hostRuns []*hostRun) {
 
 func (r *run) checkNix(ctx context.Context) error {
 	version, err := r.nix.Version(ctx)
+	if ctx.Err() != nil {
+		return nil // an interruption says nothing about Nix; each host tells of it
+	}
 	if err == nil && !version.Usable() {
 		err = &nix.TooOldError{Have: version}
 	}

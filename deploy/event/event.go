@@ -137,11 +137,11 @@ type Deadline struct {
 type Outcome struct {
 	// Outcome is one of the words of docs/json.md, for instance "committed".
 	Outcome string `json:"outcome"`
+	// Code is the exit code that this host alone would give the run.
+	Code int `json:"code"`
 	// Action is the command that was wanted: "switch", "boot", "test", "rollback",
 	// "dry-activate", "build" or "push".
 	Action string `json:"action,omitempty"`
-	// Code is the exit code that this host alone would give the run.
-	Code int `json:"code"`
 	// Closure is the store path that the run wanted on the host, Running what
 	// was seen to run at the end; empty where not known.
 	Closure string `json:"closure,omitempty"`
