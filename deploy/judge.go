@@ -147,7 +147,7 @@ func (h *hostRun) checkSystem() error {
 		return refused(h.Name, "judge", "nix build "+h.run.Flake, "%v", err)
 	}
 	if len(keys) > 0 {
-		return refused(h.Name, "judge", "nixos-rebuild boot --flake "+h.run.Flake+"#"+h.Name+" --target-host "+h.User+"@"+h.Address+", and reboot",
+		return refused(h.Name, "judge", "hdeploy boot "+h.Name+", and reboot",
 			"this change cannot be made while the system runs (%s): it needs a reboot", strings.Join(keys, ", "))
 	}
 	return nil
