@@ -52,6 +52,10 @@ func (a agent) handle(ctx context.Context, method string, params json.RawMessage
 		return decoded(params, func(p protocol.DecideRequest) (any, error) { return a.confirm(ctx, p, emit) })
 	case protocol.MethodAbort:
 		return decoded(params, func(p protocol.DecideRequest) (any, error) { return a.abort(ctx, p) })
+	case protocol.MethodDryActivate:
+		return decoded(params, func(p protocol.DryActivateRequest) (any, error) { return a.dryActivate(ctx, p) })
+	case protocol.MethodPush:
+		return decoded(params, func(p protocol.PushRequest) (any, error) { return a.push(ctx, p) })
 	case protocol.MethodProbe:
 		return decoded(params, func(p protocol.ProbeRequest) (any, error) { return a.probe(ctx, p) })
 	}
