@@ -50,8 +50,10 @@ type run struct {
 	Request
 	nix     *nix.Nix
 	started time.Time
-	mu      sync.Mutex
-	closers []func()
+	// revision is the flake's, as far as Nix told it.
+	revision nix.Revision
+	mu       sync.Mutex
+	closers  []func()
 }
 
 // onClose registers what ends with the run.
@@ -116,6 +118,7 @@ func (r *run) evaluateAndLook(ctx context.Context, hostRuns []*hostRun) error {
 	var evalErr error
 	var group sync.WaitGroup
 	group.Go(func() { evaluated, evalErr = r.evaluate(ctx) })
+	group.Go(func() { r.readRevision(ctx) })
 	// No host is contacted before it is known that this Nix can be used.
 	if err := r.checkNix(ctx); err != nil {
 		group.Wait()

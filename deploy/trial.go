@@ -98,7 +98,7 @@ func (h *hostRun) begin(ctx context.Context, specs []probe.Spec) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), beginLimit)
 	defer cancel()
 	request := protocol.StartRequest{
-		ID: h.id, Deployer: h.run.Deployer, Profile: profiles.System, New: h.system.OutPath,
+		ID: h.id, Deployer: h.run.Deployer, Revision: h.run.revision.Commit, Dirty: h.run.revision.Dirty, Profile: profiles.System, New: h.system.OutPath,
 		Running: h.facts.Running, Limits: h.limits(specs), Probes: from(specs, probe.FromHost),
 		Action: h.run.Action, Keep: h.run.Keep, Automatic: h.run.Automatic, Force: h.run.Force,
 	}

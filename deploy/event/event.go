@@ -156,6 +156,14 @@ type Outcome struct {
 	Failure      *Failure `json:"failure,omitempty"`
 	// Failed names the probes that failed.
 	Failed []Probe `json:"failed_probes,omitempty"`
+	// Journal is the end of what failed units said, before they were stopped.
+	Journal []UnitLog `json:"journal,omitempty"`
+}
+
+// UnitLog is the end of the journal of one unit, oldest line first.
+type UnitLog struct {
+	Unit  string   `json:"unit"`
+	Lines []string `json:"lines,omitempty"`
 }
 
 // Failure is an error a person can act on: where, at which step, why, and the

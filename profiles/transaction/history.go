@@ -35,7 +35,8 @@ func (e Engine) archive(r *Record) {
 	}
 	data, err := json.Marshal(r)
 	if err == nil {
-		err = errors.Join(os.MkdirAll(dir, 0o700), atomicfile.Write(name, data, 0o600))
+		// The log first: the record shows that both were kept.
+		err = errors.Join(os.MkdirAll(dir, 0o700), e.Store.keepLog(r.ID), atomicfile.Write(name, data, 0o600))
 	}
 	if err != nil && e.Log != nil {
 		note := *r
@@ -43,6 +44,7 @@ func (e Engine) archive(r *Record) {
 		e.Log(note)
 	}
 	e.Store.trimHistory()
+	e.Store.trimLogs()
 }
 
 // archived lists the files of the history, newest first. Their names begin with

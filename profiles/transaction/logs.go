@@ -1,0 +1,93 @@
+package transaction
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/hbohlen/hdeploy/profiles/atomicfile"
+)
+
+const (
+	// logsKept is how many transactions' logs outlive the next one, and LogLimit
+	// how many bytes of each: its end, which tells why.
+	logsKept = 20
+	LogLimit = 256 << 10
+)
+
+// LogFile is the file that the switches of transaction id write to. It lives
+// until the next transaction or the next boot.
+func (s Store) LogFile(id string) string { return filepath.Join(s.Run, id, "activation.log") }
+
+func (s Store) keptLog(id string) string { return filepath.Join(s.Dir, historyDir, id+".log") }
+
+// Log returns the end of what the switches of transaction id printed, and whether
+// that is not all of it. The error is [fs.ErrNotExist] where no log is kept.
+func (s Store) Log(id string) (text []byte, cut bool, err error) {
+	if !ValidID(id) {
+		return nil, false, fmt.Errorf("read log: not a transaction id: %q", id)
+	}
+	text, cut, err = tailOf(s.LogFile(id))
+	if !errors.Is(err, fs.ErrNotExist) {
+		return text, cut, err
+	}
+	text, cut, err = tailOf(s.keptLog(id))
+	return text, cut || len(text) == LogLimit, err
+}
+
+// keepLog copies the end of a transaction's log to where the next transaction and
+// the next boot leave it alone.
+func (s Store) keepLog(id string) error {
+	text, _, err := tailOf(s.LogFile(id))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // nothing was switched, or a boot has taken it
+	}
+	if err != nil {
+		return fmt.Errorf("keep log: %v", err)
+	}
+	if err := atomicfile.Write(s.keptLog(id), text, 0o600); err != nil {
+		return fmt.Errorf("keep log: %v", err)
+	}
+	return nil
+}
+
+// trimLogs removes the logs of all but the newest transactions of the history.
+func (s Store) trimLogs() {
+	kept := map[string]bool{}
+	for i, entry := range s.archived() {
+		if i >= logsKept {
+			break
+		}
+		_, id, _ := strings.Cut(strings.TrimSuffix(entry.Name(), ".json"), "-")
+		kept[id+".log"] = true
+	}
+	entries, _ := os.ReadDir(filepath.Join(s.Dir, historyDir))
+	for _, entry := range entries {
+		if name := entry.Name(); strings.HasSuffix(name, ".log") && !kept[name] {
+			os.Remove(filepath.Join(s.Dir, historyDir, name))
+		}
+	}
+}
+
+func tailOf(name string) (text []byte, cut bool, err error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, false, err
+	}
+	defer f.Close()
+	end, err := f.Seek(0, io.SeekEnd)
+	if err != nil {
+		return nil, false, err
+	}
+	from := max(0, end-LogLimit)
+	text, err = io.ReadAll(io.NewSectionReader(f, from, LogLimit))
+	if _, rest, ok := bytes.Cut(text, []byte("\n")); ok && from > 0 {
+		text = rest // half a line says less than none
+	}
+	return text, from > 0, err
+}
