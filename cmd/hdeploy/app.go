@@ -47,6 +47,12 @@ func newApp(s streams) *cli.App {
 		ExitErrHandler: func(*cli.Context, error) {},
 		Commands: []*cli.Command{
 			switchCommand(s),
+			statusCommand(s),
+			generationsCommand(s),
+			historyCommand(s),
+			logCommand(s),
+			lockCommand(s),
+			unlockCommand(s),
 			hostsCommand(s),
 			versionCommand(s),
 			completionCommand(s),

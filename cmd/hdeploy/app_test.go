@@ -177,7 +177,7 @@ func TestComplete(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, c := range []struct{ line, want string }{
-		{"", "switch hosts version completion help"},
+		{"", "switch status generations history log lock unlock hosts version completion help"},
 		{"sw", "switch"},
 		{"switch ", "web1 web2 db @web"},
 		{"switch w", "web1 web2"},
