@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io/fs"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -47,6 +48,18 @@ func (a agent) read(ctx context.Context, method string, params json.RawMessage, 
 	return nil, refuse("this agent does not know %q", method)
 }
 
+// readable refuses where the host's record cannot be read: an empty history would
+// be a lie.
+func (a agent) readable() error {
+	if err := a.engine.Store.Open(); err != nil {
+		return refuse("%v", err)
+	}
+	if _, err := os.ReadDir(a.engine.Store.Dir); err != nil {
+		return refuse("read state: %v", err)
+	}
+	return nil
+}
+
 func (a agent) look(ctx context.Context, p protocol.FactsRequest) (any, error) {
 	ctx, cancel := context.WithTimeout(ctx, lookLimit)
 	defer cancel()
@@ -75,6 +88,9 @@ func (a agent) look(ctx context.Context, p protocol.FactsRequest) (any, error) {
 func (a agent) generations(p protocol.GenerationsRequest) (any, error) {
 	if p.Profile != profiles.System {
 		return nil, refuse("not the system profile: %q", p.Profile)
+	}
+	if err := a.readable(); err != nil {
+		return nil, err
 	}
 	list, err := profiles.List(p.Profile)
 	if err != nil {
@@ -150,6 +166,9 @@ func (a agent) remembered() []transaction.Record {
 // history sends each transaction as an event of its own: together they may be more
 // than a message holds.
 func (a agent) history(p protocol.HistoryRequest, emit func(any) error) (any, error) {
+	if err := a.readable(); err != nil {
+		return nil, err
+	}
 	all := a.remembered()
 	for _, r := range all[:min(len(all), max(p.Limit, 1))] {
 		if err := emit(a.past(r)); err != nil {
@@ -171,6 +190,9 @@ func (a agent) past(r transaction.Record) *protocol.Status {
 func (a agent) activationLog(p protocol.ActivationLogRequest) (any, error) {
 	if p.ID != "" && !transaction.ValidID(p.ID) {
 		return nil, refuse("not a transaction id: %q", p.ID)
+	}
+	if err := a.readable(); err != nil {
+		return nil, err
 	}
 	all := a.remembered()
 	at := slices.IndexFunc(all, func(r transaction.Record) bool {
@@ -213,8 +235,8 @@ func (a agent) freeze(ctx context.Context, p protocol.FreezeRequest) (any, error
 	if f.Owner == "" || f.Message == "" || len(p.Owner) > freezeText || len(p.Message) > freezeText {
 		return nil, refuse("a freeze needs an owner and a message of at most %d bytes", freezeText)
 	}
-	if err := a.engine.Store.Open(); err != nil {
-		return nil, refuse("%v", err)
+	if err := a.readable(); err != nil {
+		return nil, err
 	}
 	if err := a.engine.Store.Freeze(ctx, f); err != nil {
 		return nil, frozenBy(err)
@@ -227,8 +249,8 @@ func (a agent) freeze(ctx context.Context, p protocol.FreezeRequest) (any, error
 }
 
 func (a agent) unfreeze(ctx context.Context, p protocol.FreezeRequest) (any, error) {
-	if err := a.engine.Store.Open(); err != nil {
-		return nil, refuse("%v", err)
+	if err := a.readable(); err != nil {
+		return nil, err
 	}
 	was, err := a.engine.Store.Unfreeze(ctx, cmp.Or(printable(p.Owner), "nobody"), p.Force)
 	if err != nil {

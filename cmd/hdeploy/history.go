@@ -86,7 +86,7 @@ func runHistory(ctx context.Context, s streams, a asking, q deploy.Question, lim
 }
 
 func transactionRow(t deploy.Transaction) row {
-	duration := "runs"
+	duration := "not over"
 	if !t.Ended.IsZero() {
 		duration = took(t.Seconds)
 	}
@@ -99,7 +99,7 @@ func transactionRow(t deploy.Transaction) row {
 		r.below = append(r.below, probes)
 	}
 	for _, p := range t.Probes {
-		if p.Verdict != "pass" {
+		if p.Verdict != "pass" && !strings.HasPrefix(t.Reason, "probe "+p.Name+" ") {
 			r.below = append(r.below, fmt.Sprintf("probe %s: %s: expected %s, saw %s", p.Name, p.Verdict, p.Expected, p.Seen))
 		}
 	}

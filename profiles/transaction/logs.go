@@ -32,18 +32,20 @@ func (s Store) Log(id string) (text []byte, cut bool, err error) {
 	if !ValidID(id) {
 		return nil, false, fmt.Errorf("read log: not a transaction id: %q", id)
 	}
-	text, cut, err = tailOf(s.LogFile(id))
-	if !errors.Is(err, fs.ErrNotExist) {
-		return text, cut, err
+	text, err = tailOf(s.LogFile(id))
+	if errors.Is(err, fs.ErrNotExist) {
+		text, err = tailOf(s.keptLog(id))
 	}
-	text, cut, err = tailOf(s.keptLog(id))
-	return text, cut || len(text) == LogLimit, err
+	if cut = len(text) == LogLimit; cut {
+		_, text, _ = bytes.Cut(text, []byte("\n")) // half a line says less than none
+	}
+	return text, cut, err
 }
 
 // keepLog copies the end of a transaction's log to where the next transaction and
 // the next boot leave it alone.
 func (s Store) keepLog(id string) error {
-	text, _, err := tailOf(s.LogFile(id))
+	text, err := tailOf(s.LogFile(id))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil // nothing was switched, or a boot has taken it
 	}
@@ -74,20 +76,16 @@ func (s Store) trimLogs() {
 	}
 }
 
-func tailOf(name string) (text []byte, cut bool, err error) {
+// tailOf is the last [LogLimit] bytes of a file.
+func tailOf(name string) ([]byte, error) {
 	f, err := os.Open(name)
 	if err != nil {
-		return nil, false, err
+		return nil, err
 	}
 	defer f.Close()
 	end, err := f.Seek(0, io.SeekEnd)
 	if err != nil {
-		return nil, false, err
+		return nil, err
 	}
-	from := max(0, end-LogLimit)
-	text, err = io.ReadAll(io.NewSectionReader(f, from, LogLimit))
-	if _, rest, ok := bytes.Cut(text, []byte("\n")); ok && from > 0 {
-		text = rest // half a line says less than none
-	}
-	return text, from > 0, err
+	return io.ReadAll(io.NewSectionReader(f, max(0, end-LogLimit), LogLimit))
 }
