@@ -136,11 +136,11 @@ func TestSecondSignalLeavesAtOnce(t *testing.T) {
 	stuck := make(chan struct{})
 	defer close(stuck)
 	go func() {
-		_ = syscall.Kill(os.Getpid(), syscall.SIGINT)
 		<-asked
 		_ = syscall.Kill(os.Getpid(), syscall.SIGTERM)
 	}()
 	code := interruptible(context.Background(), s, func(ctx context.Context) int {
+		_ = syscall.Kill(os.Getpid(), syscall.SIGINT) // whoever listens does so by now
 		<-ctx.Done()
 		close(asked)
 		<-stuck

@@ -13,12 +13,11 @@ import (
 	"github.com/hbohlen/hdeploy/profiles/atomicfile"
 )
 
-const (
-	// logsKept is how many transactions' logs outlive the next one, and LogLimit
-	// how many bytes of each: its end, which tells why.
-	logsKept = 20
-	LogLimit = 256 << 10
-)
+// logsKept is how many transactions' logs outlive the next one.
+const logsKept = 20
+
+// LogLimit is how many bytes of a log are kept: its end, which tells why.
+const LogLimit = 256 << 10
 
 // LogFile is the file that the switches of transaction id write to. It lives
 // until the next transaction or the next boot.
