@@ -99,7 +99,7 @@ type Locked struct {
 	Host string
 	// Freeze is the one that holds or has ended; nil where there was none.
 	Freeze *Freeze
-	// Running is a transaction that the freeze does not stop.
+	// Running is a transaction that is not over, which neither stops.
 	Running *Transaction
 	// Err is a [*Failure]: the host is as it was.
 	Err error

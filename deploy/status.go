@@ -104,6 +104,7 @@ func (r StatusRequest) evaluate(ctx context.Context) (map[string]nix.Evaluated, 
 		}
 		return nil, failures
 	}
+	program.Extra = []string{"--no-write-lock-file"} // a question changes nothing here either
 	attributes := make([]nix.Attribute, len(r.Hosts))
 	for i, h := range r.Hosts {
 		attributes[i] = nix.Attribute{Host: h.Name, Path: h.Attribute}

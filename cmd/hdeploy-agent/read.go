@@ -241,11 +241,7 @@ func (a agent) freeze(ctx context.Context, p protocol.FreezeRequest) (any, error
 	if err := a.engine.Store.Freeze(ctx, f); err != nil {
 		return nil, frozenBy(err)
 	}
-	result := protocol.FreezeResult{Freeze: &f}
-	if now, err := a.engine.Store.Load(); err == nil && now != nil && !now.State.Final() {
-		result.Transaction = a.status(*now)
-	}
-	return result, nil
+	return protocol.FreezeResult{Freeze: &f, Transaction: a.underWay()}, nil
 }
 
 func (a agent) unfreeze(ctx context.Context, p protocol.FreezeRequest) (any, error) {
@@ -256,7 +252,16 @@ func (a agent) unfreeze(ctx context.Context, p protocol.FreezeRequest) (any, err
 	if err != nil {
 		return nil, frozenBy(err)
 	}
-	return protocol.FreezeResult{Freeze: was}, nil
+	return protocol.FreezeResult{Freeze: was, Transaction: a.underWay()}, nil
+}
+
+// underWay is a transaction that is not over, nil where there is none.
+func (a agent) underWay() *protocol.Status {
+	now, err := a.engine.Store.Load()
+	if err != nil || now == nil || now.State.Final() {
+		return nil
+	}
+	return a.status(*now)
 }
 
 func frozenBy(err error) error {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/hbohlen/hdeploy/deploy"
 	"github.com/hbohlen/hdeploy/deploy/display"
+	"github.com/hbohlen/hdeploy/profiles/transaction"
 )
 
 func logCommand(s streams) *cli.Command {
@@ -20,18 +21,30 @@ func logCommand(s streams) *cli.Command {
 			"with the ID or number which hdeploy history shows. The host keeps the last 20.",
 		example: "hdeploy log web1 12",
 		action: func(c *cli.Context) error {
+			id, number, err := readTransaction(c.Args().Get(1))
+			if err != nil {
+				return err
+			}
 			a, q, err := askOne(c, s, 1)
 			if err != nil {
 				return err
 			}
 			defer a.close()
-			id, number := c.Args().Get(1), uint64(0)
-			if n, err := strconv.ParseUint(id, 10, 31); err == nil {
-				id, number = "", n
-			}
 			return runLog(c.Context, s, a, q, id, number)
 		},
 	})
+}
+
+// readTransaction reads what names a transaction: its id, its number, or nothing
+// for the newest.
+func readTransaction(name string) (id string, number uint64, err error) {
+	if n, err := strconv.ParseUint(name, 10, 31); err == nil && n > 0 && len(name) < 8 {
+		return "", n, nil
+	}
+	if name != "" && !transaction.ValidID(name) {
+		return "", 0, usageFailure(fmt.Sprintf("%q is neither the id nor the number of a transaction", name), "hdeploy help log")
+	}
+	return name, 0, nil
 }
 
 // logJSON is one line of "hdeploy log --json".
@@ -40,6 +53,8 @@ type logJSON struct {
 	Host        string `json:"host"`
 	Transaction string `json:"transaction"`
 	Text        string `json:"text"`
+	// Cut says, of the first line, that there were more before it.
+	Cut bool `json:"cut,omitempty"`
 }
 
 func runLog(ctx context.Context, s streams, a asking, q deploy.Question, id string, number uint64) error {
@@ -51,7 +66,7 @@ func runLog(ctx context.Context, s streams, a asking, q deploy.Question, id stri
 	if a.output == display.JSON {
 		lines := make([]logJSON, len(log.Lines))
 		for i, text := range log.Lines {
-			lines[i] = logJSON{schemaOf("log"), q.Host.Name, t.ID, text}
+			lines[i] = logJSON{schemaOf("log"), q.Host.Name, t.ID, text, log.Cut && i == 0}
 		}
 		return printJSONLines(s, lines)
 	}

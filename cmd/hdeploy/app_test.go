@@ -261,7 +261,9 @@ func TestHostileArguments(t *testing.T) {
 		{evil}, {"--" + evil}, {"switch", evil}, {"switch", "--config", evil, "web1"}, {"switch", "--config=" + evil + "\x00", "web1"},
 		{"switch", "--output", evil, "web1"}, {"switch", "--log-level", evil, "web1"}, {"switch", "--confirm-timeout", evil, "web1"},
 		{"switch", "--flake", "." + "#" + evil, "web1"}, {"completion", evil}, {"help", evil}, {"version", evil},
-		{"switch", "--dry-run=" + evil, "web1"}, {"hosts", evil, "--json"}, {"switch", "--log-file", "/" + evil + "/x", "web1"},
+		{"switch", "--dry-run=" + evil, "web1"}, {"hosts", evil, "--json"},
+		{"status", evil}, {"generations", evil}, {"history", "--limit", evil, "web1"}, {"log", "web1", evil}, {"log", evil},
+		{"lock", "web1", "-m", evil}, {"lock", evil, "-m", "why"}, {"unlock", evil}, {"switch", "--log-file", "/" + evil + "/x", "web1"},
 	} {
 		s, out, errOut := testStreams(t)
 		if code := Main(context.Background(), args, s); code != 2 {

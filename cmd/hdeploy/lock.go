@@ -64,7 +64,7 @@ type lockJSON struct {
 	// Locked says what holds now; Freeze is the lock that holds or has ended.
 	Locked bool           `json:"locked"`
 	Freeze *deploy.Freeze `json:"freeze,omitempty"`
-	// Running is a transaction that a new lock does not stop.
+	// Running is a transaction that is not over, which neither command stops.
 	Running string `json:"running_transaction,omitempty"`
 }
 
@@ -121,6 +121,8 @@ func runLock(ctx context.Context, s streams, a asking, o lockOptions) error {
 func lockText(r deploy.Locked, locked bool) string {
 	f := r.Freeze
 	switch {
+	case f == nil && r.Running != nil:
+		return fmt.Sprintf("was not locked, but a deployment by %s is under way: hdeploy status %s", r.Running.Deployer, r.Host)
 	case f == nil:
 		return "was not locked"
 	case !locked:

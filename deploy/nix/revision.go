@@ -19,13 +19,13 @@ type Revision struct {
 var commitForm = regexp.MustCompile(`^[0-9a-f]{7,64}$`)
 
 // Revision asks under which revision a flake's source is known. The source is only
-// fetched, not evaluated.
+// fetched, not evaluated, and its lock file is left to the evaluation beside it.
 // https://nix.dev/manual/nix/2.26/command-ref/new-cli/nix3-flake-metadata
 func (n *Nix) Revision(ctx context.Context, flake string) (Revision, error) {
 	if err := checkFlake(flake); err != nil {
 		return Revision{}, err
 	}
-	args := arguments("flake", "metadata", "--json", flake)
+	args := arguments("flake", "metadata", "--json", "--no-write-lock-file", flake)
 	output, err := n.run(ctx, "read the flake's revision", append(args, n.Extra...), newTracker(evaluating, nil))
 	if err != nil {
 		return Revision{}, err

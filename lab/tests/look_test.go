@@ -190,6 +190,20 @@ func TestFailedProbeShowsTheJournal(t *testing.T) {
 	s.ask("history", hostName).says(t, 0, "because probe units failed", "0 of 1 probes passed")
 }
 
+// A host to which nothing is deployed is asked what the unit said.
+func TestFailedProbeOfAnUnchangedHostShowsTheJournal(t *testing.T) {
+	s := newSite(t, lab.HostOptions{})
+	s.configure(settings{"revision": "1"})
+	s.deploy().require("committed", 0)
+	s.on("systemctl stop lab-marker.service")
+	s.inventory.Probes = `["marker"]`
+	s.inventory.Tables = "[probes.marker]\nkind = \"unit\"\nunit = \"lab-marker.service\"\ndeadline = \"1s\"\n"
+	r := s.deploy().require("degraded", 9)
+	if len(r.Outcome.Journal) != 1 || r.Outcome.Journal[0].Unit != "lab-marker.service" || len(r.Outcome.Journal[0].Lines) == 0 {
+		t.Errorf("the journal is %+v", r.Outcome.Journal)
+	}
+}
+
 func TestLockedHostRefusesUntilItIsUnlocked(t *testing.T) {
 	s := newSite(t, lab.HostOptions{})
 	before := s.snapshot()

@@ -128,6 +128,7 @@ type FreezeRequest struct {
 // none.
 type FreezeResult struct {
 	Freeze *transaction.Freeze `json:"freeze,omitempty"`
-	// Transaction is one that still runs: a freeze does not stop it.
+	// Transaction is one that is not over: a freeze does not stop it, and the end
+	// of one does not end it.
 	Transaction *Status `json:"transaction,omitempty"`
 }
