@@ -44,6 +44,9 @@ type hostRun struct {
 	// confirmed is how the transaction ended after the confirmation.
 	confirmed protocol.Status
 	results   []probe.Result
+	// said is what the units behind failed probes said, where there is no
+	// transaction that has kept it.
+	said []transaction.UnitLog
 	// verifyError is why this side did not confirm.
 	verifyError  error
 	rebootNeeded bool
@@ -244,6 +247,7 @@ func (h *hostRun) judgeUnchanged(ctx context.Context) error {
 		return nil
 	}
 	done("", fmt.Errorf("%d of %s failed", len(failed), plural(len(h.results), "probe")))
+	h.askJournal(limit)
 	h.done(Degraded, CodeDegraded)
 	return nil
 }
@@ -305,6 +309,7 @@ func (h *hostRun) finish(ctx context.Context) event.Outcome {
 			o.Generation = s.Generation
 		}
 	}
+	o.Journal = h.unitLogs()
 	o.RebootNeeded = h.rebootNeeded
 	o.Failed = h.failedProbes()
 	o.Seconds = time.Since(h.run.started).Seconds()

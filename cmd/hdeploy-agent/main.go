@@ -48,7 +48,7 @@ func hostEngine() transaction.Engine {
 		Store: store,
 		Clock: nixos.Clock{},
 		Host:  nixos.Host{Store: store, Clock: nixos.Clock{}},
-		Log:   toJournal,
+		Log:   toJournal, Journal: nixos.Journal,
 	}
 }
 

@@ -59,7 +59,7 @@ func (a agent) handle(ctx context.Context, method string, params json.RawMessage
 	case protocol.MethodProbe:
 		return decoded(params, func(p protocol.ProbeRequest) (any, error) { return a.probe(ctx, p) })
 	}
-	return nil, &protocol.Error{Code: protocol.CodeRefused, Message: fmt.Sprintf("this agent does not know %q", method)}
+	return a.read(ctx, method, params, emit)
 }
 
 func decoded[P any](params json.RawMessage, handle func(P) (any, error)) (any, error) {
@@ -267,7 +267,7 @@ func (a agent) status(r transaction.Record) *protocol.Status {
 		ID: r.ID, State: r.State, Deployer: r.Deployer, Revision: r.Revision, New: r.New,
 		Previous: r.Previous.Running, Started: r.Started, Judged: r.Judged, Results: r.Results,
 		Ended: r.Ended, Number: r.Number, Action: r.Action, Dirty: r.Dirty, Rejects: r.Rejects, Steps: r.Steps,
-		DeployerResults: r.DeployerResults, Cause: r.Cause,
+		DeployerResults: r.DeployerResults, Cause: r.Cause, Journal: r.Journal,
 		ExitCode: r.ExitCode, Reason: r.Reason, Notes: r.Notes, Generation: r.Generation.Number, Boots: r.Boots,
 	}
 	s.Running, _, _ = a.engine.Host.Look(r.Profile)

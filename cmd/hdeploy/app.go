@@ -46,6 +46,12 @@ func newApp(s streams) *cli.App {
 		// The library would exit the process by itself.
 		ExitErrHandler: func(*cli.Context, error) {},
 		Commands: append(deploymentCommands(s),
+			statusCommand(s),
+			generationsCommand(s),
+			historyCommand(s),
+			logCommand(s),
+			lockCommand(s),
+			unlockCommand(s),
 			hostsCommand(s),
 			versionCommand(s),
 			completionCommand(s),

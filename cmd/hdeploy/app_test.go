@@ -136,11 +136,11 @@ func TestSecondSignalLeavesAtOnce(t *testing.T) {
 	stuck := make(chan struct{})
 	defer close(stuck)
 	go func() {
-		_ = syscall.Kill(os.Getpid(), syscall.SIGINT)
 		<-asked
 		_ = syscall.Kill(os.Getpid(), syscall.SIGTERM)
 	}()
 	code := interruptible(context.Background(), s, func(ctx context.Context) int {
+		_ = syscall.Kill(os.Getpid(), syscall.SIGINT) // whoever listens does so by now
 		<-ctx.Done()
 		close(asked)
 		<-stuck
@@ -177,7 +177,7 @@ func TestComplete(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, c := range []struct{ line, want string }{
-		{"", "switch boot test dry-activate build push hosts version completion help"},
+		{"", "switch boot test dry-activate build push status generations history log lock unlock hosts version completion help"},
 		{"sw", "switch"},
 		{"dry-activate w", "web1 web2"},
 		{"push @", "@web"},
@@ -266,7 +266,9 @@ func TestHostileArguments(t *testing.T) {
 		{evil}, {"--" + evil}, {"switch", evil}, {"switch", "--config", evil, "web1"}, {"switch", "--config=" + evil + "\x00", "web1"},
 		{"switch", "--output", evil, "web1"}, {"switch", "--log-level", evil, "web1"}, {"switch", "--confirm-timeout", evil, "web1"},
 		{"switch", "--flake", "." + "#" + evil, "web1"}, {"completion", evil}, {"help", evil}, {"version", evil},
-		{"switch", "--dry-run=" + evil, "web1"}, {"hosts", evil, "--json"}, {"switch", "--log-file", "/" + evil + "/x", "web1"},
+		{"switch", "--dry-run=" + evil, "web1"}, {"hosts", evil, "--json"},
+		{"status", evil}, {"generations", evil}, {"history", "--limit", evil, "web1"}, {"log", "web1", evil}, {"log", evil},
+		{"lock", "web1", "-m", evil}, {"lock", evil, "-m", "why"}, {"unlock", evil}, {"switch", "--log-file", "/" + evil + "/x", "web1"},
 	} {
 		s, out, errOut := testStreams(t)
 		if code := Main(context.Background(), args, s); code != 2 {

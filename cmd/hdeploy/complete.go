@@ -183,8 +183,10 @@ func attached(flag cli.Flag, name, value string) []candidate {
 
 func arguments(s streams, t typed) []candidate {
 	switch t.command.Name {
-	case "switch", "boot", "test", "dry-activate", "build", "push":
+	case "switch", "boot", "test", "dry-activate", "build", "push", "status", "lock", "unlock":
 		return hostCandidates(s, t)
+	case "generations", "history", "log":
+		return oneHost(s, t)
 	case "help":
 		return commands(newApp(s))
 	case "completion":
@@ -219,6 +221,14 @@ func hostCandidates(s streams, t typed) []candidate {
 		}
 	}
 	return found
+}
+
+// oneHost are the hosts for a command that takes one.
+func oneHost(s streams, t typed) []candidate {
+	if len(t.arguments) > 0 {
+		return nil
+	}
+	return slices.DeleteFunc(hostCandidates(s, t), func(c candidate) bool { return strings.HasPrefix(c.word, "@") })
 }
 
 func plainCandidates(words []string) []candidate {

@@ -72,7 +72,7 @@ func (f *failure) printJSON(s streams) {
 		Schema int `json:"schema"`
 		event.Event
 	}{event.Schema, event.Event{
-		Time: time.Now(), Type: "outcome",
+		Time: time.Now(), Type: "outcome", Host: f.Host,
 		Outcome: &event.Outcome{Outcome: outcomeWord(f.code), Code: f.code, Failure: &f.Failure},
 	}}
 	line, err := json.Marshal(record)
@@ -83,8 +83,13 @@ func (f *failure) printJSON(s streams) {
 }
 
 func outcomeWord(code int) string {
-	if code == deploy.CodeInterrupted {
+	switch code {
+	case deploy.CodeInterrupted:
 		return string(deploy.Interrupted)
+	case deploy.CodeRefused:
+		return string(deploy.Refused)
+	case deploy.CodeUnreachable:
+		return string(deploy.Unreachable)
 	}
 	return string(deploy.Failed)
 }
@@ -105,6 +110,9 @@ func exit(code int) error {
 func failureOf(s streams, err error) *failure {
 	if f, ok := errors.AsType[*failure](err); ok {
 		return f
+	}
+	if f, ok := asEngineFailure(err); ok {
+		return engineFailure(f)
 	}
 	if faults, ok := errors.AsType[hosts.ConfigErrors](err); ok {
 		return configFailure(s, faults)

@@ -6,7 +6,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/charmbracelet/x/ansi"
 	"github.com/urfave/cli/v2"
 
 	"github.com/hbohlen/hdeploy/deploy/display"
@@ -45,26 +44,11 @@ func runHosts(s streams, o commonOptions) error {
 }
 
 func printHosts(s streams, list []hosts.Host) error {
-	rows := [][]string{{"NAME", "LOGIN", "TAGS", "PROBES"}}
-	for _, h := range list {
-		rows = append(rows, []string{h.Name, login(h), orNone(h.Tags), orNone(probeNames(h))})
+	rows := make([]row, len(list))
+	for i, h := range list {
+		rows[i] = row{cells: []string{h.Name, login(h), orNone(h.Tags), orNone(probeNames(h))}}
 	}
-	widths := make([]int, len(rows[0]))
-	for _, row := range rows {
-		for i, cell := range row {
-			row[i] = display.Clean(cell)
-			widths[i] = max(widths[i], ansi.StringWidth(row[i]))
-		}
-	}
-	var b strings.Builder
-	for _, row := range rows {
-		line := ""
-		for i, cell := range row {
-			line += cell + strings.Repeat(" ", widths[i]-ansi.StringWidth(cell)+2)
-		}
-		b.WriteString(strings.TrimRight(line, " ") + "\n")
-	}
-	return write(s, []byte(b.String()))
+	return write(s, []byte(table([]string{"NAME", "LOGIN", "TAGS", "PROBES"}, rows)))
 }
 
 // login is the host in the notation of ssh, with its port where that is not 22.
@@ -108,18 +92,14 @@ type hostJSON struct {
 }
 
 func printHostsJSON(s streams, list []hosts.Host) error {
-	var out []byte
-	for _, h := range list {
-		line, err := jsonLine(hostJSON{
+	lines := make([]hostJSON, len(list))
+	for i, h := range list {
+		lines[i] = hostJSON{
 			Schema: event.Schema, Type: "host", Name: h.Name, Address: h.Address, Port: h.Port,
 			User: h.User, Tags: h.Tags, Attribute: h.Attribute, Probes: probeNames(h),
-		})
-		if err != nil {
-			return err
 		}
-		out = append(out, line...)
 	}
-	return write(s, out)
+	return printJSONLines(s, lines)
 }
 
 func jsonLine(v any) ([]byte, error) {

@@ -15,7 +15,10 @@ func TestDocOfAnswers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for heading, answer := range map[string]any{"hosts": &hostJSON{}, "version": &versionJSON{}} {
+	for heading, answer := range map[string]any{
+		"hosts": &hostJSON{}, "version": &versionJSON{}, "status": &statusJSON{}, "generations": &generationJSON{},
+		"history": &transactionJSON{}, "log": &logJSON{}, "lock": &lockJSON{},
+	} {
 		_, after, found := strings.Cut(string(doc), "\n## hdeploy "+heading+" --json\n")
 		if !found {
 			t.Errorf("no section about hdeploy %s --json", heading)
@@ -23,10 +26,17 @@ func TestDocOfAnswers(t *testing.T) {
 		}
 		section, _, _ := strings.Cut(after, "\n## ")
 		typ := reflect.TypeOf(answer).Elem()
-		for i := range typ.NumField() {
-			name, _, _ := strings.Cut(typ.Field(i).Tag.Get("json"), ",")
-			if name != "schema" && !strings.Contains(section, "`"+name+"`") {
+		for _, field := range reflect.VisibleFields(typ) {
+			name, options, _ := strings.Cut(field.Tag.Get("json"), ",")
+			if field.Anonymous || name == "-" || name == "schema" || name == "type" {
+				continue
+			}
+			_, row, found := strings.Cut(section, "\n| `"+name+"` |")
+			row, _, _ = strings.Cut(row, "\n")
+			if !found {
 				t.Errorf("hdeploy %s: field %q is missing", heading, name)
+			} else if strings.Contains(row, ", optional |") != (options != "") {
+				t.Errorf("hdeploy %s: field %q: the row does not say rightly whether it is optional: %s", heading, name, row)
 			}
 		}
 		example := section[strings.Index(section, "\n{")+1:]

@@ -199,6 +199,7 @@ func (p *page) report(host string, o event.Outcome, told map[string]string) {
 	for _, probe := range o.Failed {
 		p.probe(probe)
 	}
+	p.journal(o.Journal)
 	if o.Failure != nil {
 		p.log(o.Failure.Log)
 		p.next(o.Failure.Next)
@@ -299,6 +300,14 @@ func (p *page) log(lines []string) {
 	}
 	p.field("log", "its last lines")
 	p.block(cleanLines(strings.Join(lines, "\n"), logKeep))
+}
+
+// journal is what failed units said, before they were stopped.
+func (p *page) journal(units []event.UnitLog) {
+	for _, u := range units {
+		p.field("journal", Clean(u.Unit)+", its last lines")
+		p.block(cleanLines(strings.Join(u.Lines, "\n"), logKeep))
+	}
 }
 
 // block writes foreign lines one by one, marked as somebody else's words.

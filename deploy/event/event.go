@@ -162,6 +162,8 @@ type Outcome struct {
 	Failed []Probe `json:"failed_probes,omitempty"`
 	// Changes is the answer of a dry activation.
 	Changes *Changes `json:"changes,omitempty"`
+	// Journal is the end of what failed units said, before they were stopped.
+	Journal []UnitLog `json:"journal,omitempty"`
 }
 
 // Changes is what an activation would do with the units of a host.
@@ -185,6 +187,12 @@ func (c Changes) Count() int {
 		}
 	}
 	return len(touched)
+}
+
+// UnitLog is the end of the journal of one unit, oldest line first.
+type UnitLog struct {
+	Unit  string   `json:"unit"`
+	Lines []string `json:"lines,omitempty"`
 }
 
 // Failure is an error a person can act on: where, at which step, why, and the

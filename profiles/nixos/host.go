@@ -84,7 +84,7 @@ func (h Host) agent(id string) string { return filepath.Join(h.dir(id), "agent")
 
 // LogFile is the file that the switches of a transaction write to.
 func LogFile(store transaction.Store, id string) string {
-	return filepath.Join(store.Run, id, "activation.log")
+	return store.LogFile(id)
 }
 
 // Look implements [transaction.Host].

@@ -36,6 +36,8 @@ type Result struct {
 	Evidence string `json:"evidence,omitempty"`
 	// Hint is the next command, or what to change.
 	Hint string `json:"hint,omitempty"`
+	// Units names the units whose journal tells more; empty on a pass.
+	Units []string `json:"units,omitempty"`
 	// Seconds is the time from the start, settling included, to the verdict.
 	Seconds float64 `json:"seconds"`
 }
@@ -79,6 +81,8 @@ func Degraded(results []Result) bool {
 type finding struct {
 	verdict                               string
 	class, expected, seen, evidence, hint string
+	// units are those that it is about, where the spec does not name them.
+	units []string
 }
 
 func pass(expected, seen string) finding {
@@ -117,6 +121,9 @@ func (f finding) result(s Spec) Result {
 	}
 	if f.class == ClassFailedBefore {
 		r.Policy = Alert
+	}
+	if f.verdict != Pass {
+		r.Units = append(f.units, s.units()...)
 	}
 	return r
 }

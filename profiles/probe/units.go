@@ -117,13 +117,13 @@ func (a attempt) noNewFailedUnits(ctx context.Context) finding {
 	}
 	before := value(a.host.Baseline)
 	if bad := NewlyFailing(before, now); len(bad) > 0 {
-		return fail("failed", expected, names(bad)).because(a.lastWords(ctx, bad[0])).try("journalctl -u " + bad[0].ID + " -e")
+		return fail("failed", expected, names(bad)).because(a.lastWords(ctx, bad[0])).try("journalctl -u " + bad[0].ID + " -e").about(bad)
 	}
 	if a.host.Baseline == nil {
 		return pass(expected, fmt.Sprintf("none of %d units", len(now)))
 	}
 	if bad := crashLooping(before, now); len(bad) > 0 {
-		return fail("crash-loop", expected, fmt.Sprintf("restarted %d times or more: %s", crashLoop, names(bad))).try("journalctl -u " + bad[0].ID + " -e")
+		return fail("crash-loop", expected, fmt.Sprintf("restarted %d times or more: %s", crashLoop, names(bad))).try("journalctl -u " + bad[0].ID + " -e").about(bad)
 	}
 	f := pass(expected, fmt.Sprintf("none of %d units", len(now)))
 	if len(before.Failed) > 0 {

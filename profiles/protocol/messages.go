@@ -183,6 +183,8 @@ type Status struct {
 	Cause     transaction.Cause `json:"cause,omitempty"`
 	Reason    string            `json:"reason,omitempty"`
 	Notes     []string          `json:"notes,omitempty"`
+	// Journal is the end of what failed units said.
+	Journal []transaction.UnitLog `json:"journal,omitempty"`
 	// Generation is the one committed.
 	Generation int `json:"generation,omitempty"`
 	// Boots and Running are what was read at the end.

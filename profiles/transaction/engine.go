@@ -54,6 +54,9 @@ type Engine struct {
 	Host  Host
 	// Log is told each state that is driven, for the journal; nil for nobody.
 	Log func(Record)
+	// Journal reads the last lines that units said; nil where nobody can. It only
+	// looks.
+	Journal func(ctx context.Context, units []string) []UnitLog
 }
 
 // Plan is what a deployer asks for.

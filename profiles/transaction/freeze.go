@@ -1,6 +1,7 @@
 package transaction
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -55,38 +56,43 @@ func (s Store) Frozen() (*Freeze, error) {
 
 // Freeze keeps every transaction from beginning. It fails with a [FrozenError]
 // where somebody else's freeze holds.
-func (s Store) Freeze(f Freeze) error {
-	was, err := s.Frozen()
-	if err != nil {
-		return err
-	}
-	if was != nil && was.Owner != f.Owner {
-		return &FrozenError{*was}
-	}
-	data, err := json.Marshal(f)
-	if err != nil {
-		return fmt.Errorf("write freeze: %v", err)
-	}
-	if err := atomicfile.WriteOn(s.fs(), filepath.Join(s.Dir, freezeFile), data, 0o600); err != nil {
-		return fmt.Errorf("write freeze: %v", err)
-	}
-	return nil
+func (s Store) Freeze(ctx context.Context, f Freeze) error {
+	return s.locked(ctx, func() error {
+		was, err := s.Frozen()
+		if err != nil {
+			return err
+		}
+		if was != nil && was.Owner != f.Owner {
+			return &FrozenError{*was}
+		}
+		data, err := json.Marshal(f)
+		if err != nil {
+			return fmt.Errorf("write freeze: %v", err)
+		}
+		if err := atomicfile.WriteOn(s.fs(), filepath.Join(s.Dir, freezeFile), data, 0o600); err != nil {
+			return fmt.Errorf("write freeze: %v", err)
+		}
+		return nil
+	})
 }
 
 // Unfreeze ends a freeze and returns it, nil where there was none. That of
-// somebody else is a [FrozenError] unless force is set.
-func (s Store) Unfreeze(owner string, force bool) (*Freeze, error) {
-	was, err := s.Frozen()
-	if err != nil && !force {
-		return nil, err
-	}
-	if was != nil && was.Owner != owner && !force {
-		return was, &FrozenError{*was}
-	}
-	if err := s.fs().Remove(filepath.Join(s.Dir, freezeFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return was, fmt.Errorf("end freeze: %v", err)
-	}
-	return was, atomicfile.SyncDirOn(s.fs(), s.Dir)
+// somebody else is a [FrozenError] unless force is set, which also ends one that
+// cannot be read.
+func (s Store) Unfreeze(ctx context.Context, owner string, force bool) (was *Freeze, err error) {
+	err = s.locked(ctx, func() error {
+		if was, err = s.Frozen(); err != nil && !force {
+			return err
+		}
+		if was != nil && was.Owner != owner && !force {
+			return &FrozenError{*was}
+		}
+		if err := s.fs().Remove(filepath.Join(s.Dir, freezeFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("end freeze: %v", err)
+		}
+		return atomicfile.SyncDirOn(s.fs(), s.Dir)
+	})
+	return was, err
 }
 
 // admit refuses what a freeze or an earlier verdict forbids. A rollback by the

@@ -2,6 +2,7 @@ package transaction
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io/fs"
 	"path/filepath"
@@ -38,6 +39,7 @@ func (e Engine) archive(r *Record) {
 		e.Log(note)
 	}
 	e.Store.trimHistory()
+	e.Store.trimLogs()
 }
 
 func (s Store) remember(name string, r Record) error {
@@ -49,10 +51,12 @@ func (s Store) remember(name string, r Record) error {
 	if err := s.fs().MkdirAll(filepath.Dir(name), 0o700); err != nil {
 		return err
 	}
+	// The log first: it is not kept again once the record is there.
+	logErr := s.keepLog(r.ID)
 	if err := atomicfile.WriteOn(s.fs(), name, data, 0o600); err != nil {
 		return err
 	}
-	return atomicfile.SyncDirOn(s.fs(), s.Dir) // the folder may be new
+	return errors.Join(logErr, atomicfile.SyncDirOn(s.fs(), s.Dir)) // the folder may be new
 }
 
 // archived lists the files of the history, newest first. Their names begin with

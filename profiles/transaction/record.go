@@ -177,6 +177,8 @@ type Record struct {
 	Steps []Step `json:"steps,omitempty"`
 	// Notes are findings that changed no decision.
 	Notes []string `json:"notes,omitempty"`
+	// Journal is the end of what failed units said before the host went back.
+	Journal []UnitLog `json:"journal,omitempty"`
 	// Generation is the one that the commit made or took.
 	Generation profiles.Generation `json:"generation,omitzero"`
 	// Boots is what the boot loader was read to boot after the end.

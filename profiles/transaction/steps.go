@@ -102,14 +102,16 @@ func (e Engine) judgeFailedUnits(ctx context.Context, r Record) error {
 		return e.failed(ctx, r, 4, fmt.Sprintf("units failed, and which ones could not be read: %v", err))
 	}
 	if len(units) > 0 {
-		return e.failed(ctx, r, 4, "units failed that did not fail before: "+strings.Join(units, ", "))
+		return e.failed(ctx, r, 4, "units failed that did not fail before: "+strings.Join(units, ", "), units...)
 	}
 	return e.activated(ctx, r, 4, "switch-to-configuration exited 4, for units that failed before the deployment too")
 }
 
-func (e Engine) failed(ctx context.Context, r Record, exit int, why string) error {
+// failed goes back because of the activation; units are those that failed in it.
+func (e Engine) failed(ctx context.Context, r Record, exit int, why string, units ...string) error {
+	said := e.journalOf(ctx, bareNames(units))
 	_, err := e.update(ctx, r.ID, func(r *Record) error {
-		r.ExitCode = exit
+		r.ExitCode, r.Journal = exit, said
 		return r.goBack(ActivationFailed, "%s", why)
 	})
 	return err
@@ -178,8 +180,9 @@ func (e Engine) wait(ctx context.Context, r Record) error {
 }
 
 func (e Engine) judged(ctx context.Context, r Record, results []probe.Result) error {
+	said := e.journalOf(ctx, unitsBehind(results))
 	_, err := e.update(ctx, r.ID, func(r *Record) error {
-		r.Results, r.Judged = results, true
+		r.Results, r.Judged, r.Journal = results, true, said
 		if !probe.MustRollBack(results) {
 			return nil
 		}
@@ -264,6 +267,7 @@ func (e Engine) restore(ctx context.Context, r Record) error {
 		}
 	}
 	if len(failures) > 0 {
+		e.keepJournal(ctx, r)
 		return e.end(ctx, r, RestoreFails, strings.Join(failures, "; "))
 	}
 	return e.end(ctx, r, RestoreDone, "")

@@ -1,0 +1,145 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/rs/zerolog"
+	"github.com/urfave/cli/v2"
+
+	"github.com/hbohlen/hdeploy/deploy"
+	"github.com/hbohlen/hdeploy/deploy/display"
+	"github.com/hbohlen/hdeploy/deploy/event"
+	"github.com/hbohlen/hdeploy/hosts"
+)
+
+// asking is what every command that only asks hosts needs.
+type asking struct {
+	commonOptions
+	inventory *hosts.Inventory
+	hosts     []hosts.Host
+	log       zerolog.Logger
+	close     func()
+}
+
+// readAsking selects the hosts that names say, all of them where there is none.
+func readAsking(c *cli.Context, s streams, names []string) (asking, error) {
+	common, err := readCommon(c, s)
+	if err != nil {
+		return asking{}, err
+	}
+	a := asking{commonOptions: common}
+	if a.inventory, err = loadInventory(common, s); err != nil {
+		return a, err
+	}
+	a.hosts = a.inventory.Hosts
+	if len(names) > 0 {
+		if a.hosts, err = a.inventory.Select(names); err != nil {
+			return a, err
+		}
+	}
+	log, file, err := openLog(common, s)
+	if err != nil {
+		return a, err
+	}
+	a.log, a.close = log, func() { _ = file.Close() }
+	return a, nil
+}
+
+// askOne is readAsking for a command about one host, with at most more arguments
+// after its name.
+func askOne(c *cli.Context, s streams, more int) (asking, deploy.Question, error) {
+	name, next := c.Command.Name, "hdeploy help "+c.Command.Name
+	if c.Args().Len() == 0 {
+		return asking{}, deploy.Question{}, usageFailure(name+" needs a host", "hdeploy hosts")
+	}
+	if c.Args().Len() > 1+more {
+		return asking{}, deploy.Question{}, usageFailure(fmt.Sprintf("%s takes one host, but got %q too", name, c.Args().Get(1+more)), next)
+	}
+	a, err := readAsking(c, s, c.Args().Slice()[:1])
+	if err != nil {
+		return a, deploy.Question{}, err
+	}
+	if len(a.hosts) != 1 {
+		a.close()
+		return a, deploy.Question{}, usageFailure(fmt.Sprintf("%s takes one host, but %s stands for %d", name, c.Args().First(), len(a.hosts)), next)
+	}
+	return a, deploy.Question{Host: a.hosts[0], Log: a.log}, nil
+}
+
+// schemaJSON begins every line of an answer.
+type schemaJSON struct {
+	Schema int    `json:"schema"`
+	Type   string `json:"type"`
+}
+
+func schemaOf(kind string) schemaJSON { return schemaJSON{Schema: event.Schema, Type: kind} }
+
+// printJSONLines prints one line for each value.
+func printJSONLines[T any](s streams, values []T) error {
+	var out []byte
+	for _, v := range values {
+		line, err := jsonLine(v)
+		if err != nil {
+			return err
+		}
+		out = append(out, line...)
+	}
+	return write(s, out)
+}
+
+// tellFailures prints what kept hosts from answering, each once for people and,
+// where that was asked for, once for programs. It returns what leaves the
+// command: the code of the worst host.
+func tellFailures(s streams, o commonOptions, failures []*deploy.Failure) error {
+	codes := make([]int, len(failures))
+	for i, f := range failures {
+		codes[i] = f.Code
+		told := failureOf(s, f)
+		told.print(s)
+		if o.output == display.JSON {
+			told.printJSON(s)
+		}
+	}
+	return exit(deploy.Worst(codes...))
+}
+
+// engineFailure is a host's failure as this program tells it.
+func engineFailure(f *deploy.Failure) *failure {
+	return &failure{code: f.Code, Failure: event.Failure{Host: f.Host, Step: f.Step, Cause: f.Cause.Error(), Next: f.Next, Log: f.Log}}
+}
+
+func asEngineFailure(err error) (*deploy.Failure, bool) { return errors.AsType[*deploy.Failure](err) }
+
+// local is an instant as people here read it; nothing where there is none.
+func local(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.Local().Format("2006-01-02 15:04")
+}
+
+// took is a duration in seconds as people read it.
+func took(seconds float64) string {
+	if seconds < 60 {
+		return fmt.Sprintf("%.1f s", max(seconds, 0))
+	}
+	d := time.Duration(seconds * float64(time.Second)).Round(time.Second)
+	return strings.TrimSuffix(strings.Replace(strings.Replace(d.String(), "h", " h ", 1), "m", " min ", 1), "s") + " s"
+}
+
+// commit is a revision as people read it.
+func commit(revision string, dirty bool) string {
+	short := revision[:min(len(revision), 12)]
+	switch {
+	case revision == "" && dirty:
+		return "a dirty tree"
+	case revision == "":
+		return ""
+	case dirty:
+		return "revision " + short + ", dirty"
+	}
+	return "revision " + short
+}
