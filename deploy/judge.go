@@ -48,7 +48,7 @@ func (h *hostRun) checkHost() error {
 		return h.locked(t)
 	}
 	h.tellLast()
-	if f.Freeze != nil && !h.run.Force && !h.run.DryRun {
+	if f.Freeze.Stops(h.run.Action, h.run.Deployer) && !h.run.Force && !h.run.DryRun {
 		return h.frozen((&transaction.FrozenError{Freeze: *f.Freeze}).Error())
 	}
 	return h.checkSpace()
@@ -96,6 +96,9 @@ func (h *hostRun) checkSpace() error {
 		{"/boot", h.facts.FreeBoot, bootReserve},
 		{"/var/lib", h.facts.FreeState, stateReserve},
 	} {
+		if h.run.Action == transaction.Rollback && place.path != "/var/lib" {
+			continue // it copies nothing, and a full disk may be what it is for
+		}
 		if place.free < place.need {
 			return refused(h.Name, "space", h.ssh("nix-collect-garbage"), "%s is full: %s free, %s needed",
 				place.path, humanize.IBytes(place.free), humanize.IBytes(place.need))

@@ -40,10 +40,14 @@ func (h *hostRun) transact(ctx context.Context) error {
 	if err := h.copyAndBegin(ctx, specs); err != nil {
 		return err
 	}
+	return h.settle(ctx, specs)
+}
+
+// settle sees a transaction that was begun here through to its end.
+func (h *hostRun) settle(ctx context.Context, specs []probe.Spec) error {
 	// What runs on the host does not end with this run's context: the host is
 	// told to go back, and its answer is waited for.
-	limit := h.status.DeadManIn + h.Timeouts.Rollback + patience
-	settled, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
+	settled, cancel := h.untilSettled(ctx)
 	defer cancel()
 	h.stopped = ctx
 	var interrupting sync.WaitGroup
@@ -53,7 +57,7 @@ func (h *hostRun) transact(ctx context.Context) error {
 		h.interrupt(settled)
 	})
 	h.proving = settled
-	err = h.seeThrough(settled, from(specs, probe.FromDeployer))
+	err := h.seeThrough(settled, from(specs, probe.FromDeployer))
 	closeUnused(h.early.Swap(nil).take())
 	if armed() {
 		interrupting.Done()
@@ -101,6 +105,7 @@ func (h *hostRun) begin(ctx context.Context, specs []probe.Spec) error {
 		ID: h.id, Deployer: h.run.Deployer, Profile: profiles.System, New: h.system.OutPath,
 		Running: h.facts.Running, Limits: h.limits(specs), Probes: from(specs, probe.FromHost),
 		Action: h.run.Action, Keep: h.run.Keep, Automatic: h.run.Automatic, Force: h.run.Force,
+		Rejects: h.rejects,
 	}
 	status, err := h.agent.Begin(ctx, request)
 	var said *protocol.Error
@@ -221,7 +226,9 @@ func (h *hostRun) enter(s transaction.State) {
 			h.endLive("active, not yet confirmed", nil)
 		}
 		if h.lived != event.Verify {
-			h.dialAhead(h.proving)
+			if h.proving != nil {
+				h.dialAhead(h.proving)
+			}
 			h.beginLive(event.Verify)
 			h.tellDeadline()
 		}

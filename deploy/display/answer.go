@@ -295,6 +295,9 @@ func meaningOf(host string, o event.Outcome) string {
 	case "previewed":
 		return previewMeaning(o)
 	case "rolled-back":
+		if o.Code == 0 {
+			return "the deployment was stopped as asked; the host is back on what it ran before"
+		}
 		return "the new system failed; the host is back on what it ran before"
 	case "rollback-failed":
 		return "the new system failed, and the host was not seen to run what it had before: look at it now"

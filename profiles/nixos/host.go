@@ -289,7 +289,7 @@ func (h Host) Fence(ctx context.Context, id string) error {
 // left of it must not act any more. Where the dead-man's timer cannot be stopped
 // its program stays, to find the transaction finished.
 func (h Host) Finish(ctx context.Context, r transaction.Record) error {
-	failures := []error{os.RemoveAll(h.open(r.ID)), keepConfirmed(r)}
+	failures := []error{os.RemoveAll(h.open(r.ID)), h.keepConfirmed()}
 	failures = append(failures, profiles.RemoveRoot(r.ID+"-new"), profiles.RemoveAbandonedRoots(ofTransaction))
 	if r.State != transaction.RollbackFailed {
 		failures = append(failures, profiles.RemoveRoot(r.ID+"-previous"))
@@ -315,19 +315,4 @@ func (h Host) disarm(ctx context.Context, r transaction.Record) error {
 
 func ofTransaction(root string) bool {
 	return strings.HasSuffix(root, "-new") || strings.HasSuffix(root, "-previous")
-}
-
-// keepConfirmed roots the last two confirmed systems.
-func keepConfirmed(r transaction.Record) error {
-	const last, before = "confirmed-1", "confirmed-2"
-	was := profiles.Root(last)
-	if r.State != transaction.Committed || was == r.New {
-		return nil
-	}
-	if was != "" {
-		if err := profiles.AddRoot(before, was); err != nil {
-			return err
-		}
-	}
-	return profiles.AddRoot(last, r.New)
 }

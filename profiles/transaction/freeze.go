@@ -87,8 +87,13 @@ func (s Store) Unfreeze(owner string, force bool) (*Freeze, error) {
 	return was, atomicfile.SyncDir(s.Dir)
 }
 
-// admit refuses what a freeze or an earlier verdict forbids. A rollback by the
-// freeze's owner is what the freeze may be for.
+// Stops says whether the freeze, nil for none, forbids an action. A rollback by
+// its owner is what it may be for.
+func (f *Freeze) Stops(action Action, deployer string) bool {
+	return f != nil && (action != Rollback || f.Owner != deployer)
+}
+
+// admit refuses what a freeze or an earlier verdict forbids.
 func (e Engine) admit(p Plan) error {
 	if p.Force {
 		return nil
@@ -97,7 +102,7 @@ func (e Engine) admit(p Plan) error {
 	if err != nil {
 		return err
 	}
-	if freeze != nil && (p.Action != Rollback || freeze.Owner != p.Deployer) {
+	if freeze.Stops(p.Action, p.Deployer) {
 		return &FrozenError{*freeze}
 	}
 	if p.Automatic && VerdictOn(e.Store.History(), p.New) == Rejected {
