@@ -110,7 +110,7 @@ func saysInvalid(said string) bool { return strings.Contains(said, "is not valid
 
 // remembered finds a transaction of the history by how its id begins.
 func (a agent) remembered(p protocol.RecallRequest) (any, error) {
-	if !validPrefix(p.ID) {
+	if !transaction.ValidIDPrefix(p.ID) {
 		return nil, refuse("not a transaction id: %q", p.ID)
 	}
 	var found *transaction.Record
@@ -128,11 +128,4 @@ func (a agent) remembered(p protocol.RecallRequest) (any, error) {
 		return nil, &protocol.Error{Code: protocol.CodeUnknown, Message: fmt.Sprintf("the host remembers no transaction %s", p.ID)}
 	}
 	return a.status(*found), nil
-}
-
-// shortestID is how much of an id must be given at least.
-const shortestID = 4
-
-func validPrefix(id string) bool {
-	return len(id) >= shortestID && strings.Trim(id, "abcdefghijklmnopqrstuvwxyz0123456789") == ""
 }

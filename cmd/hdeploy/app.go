@@ -47,6 +47,10 @@ func newApp(s streams) *cli.App {
 		ExitErrHandler: func(*cli.Context, error) {},
 		Commands: []*cli.Command{
 			switchCommand(s),
+			rollbackCommand(s),
+			attachCommand(s),
+			confirmCommand(s),
+			abortCommand(s),
 			hostsCommand(s),
 			versionCommand(s),
 			completionCommand(s),

@@ -185,6 +185,8 @@ func arguments(s streams, t typed) []candidate {
 	switch t.command.Name {
 	case "switch":
 		return hostCandidates(s, t)
+	case "rollback", "attach", "confirm", "abort":
+		return oneHostCandidates(s, t)
 	case "help":
 		return commands(newApp(s))
 	case "completion":
@@ -219,6 +221,14 @@ func hostCandidates(s streams, t typed) []candidate {
 		}
 	}
 	return found
+}
+
+// oneHostCandidates are the hosts, where none is on the line yet.
+func oneHostCandidates(s streams, t typed) []candidate {
+	if len(t.arguments) > 0 {
+		return nil
+	}
+	return slices.DeleteFunc(hostCandidates(s, t), func(c candidate) bool { return strings.HasPrefix(c.word, "@") })
 }
 
 func plainCandidates(words []string) []candidate {

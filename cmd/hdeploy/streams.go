@@ -9,9 +9,10 @@ import (
 
 // streams is everything of the process that a command may touch.
 type streams struct {
-	In             io.Reader
-	Out, ErrOut    io.Writer
-	OutTTY, ErrTTY bool
+	In          io.Reader
+	Out, ErrOut io.Writer
+	// InTTY, OutTTY and ErrTTY say which of the streams are terminals.
+	InTTY, OutTTY, ErrTTY bool
 	// Env looks up an environment variable.
 	Env func(string) (string, bool)
 	// Width returns the columns of the terminal, or 0 where there is none.
@@ -30,6 +31,7 @@ func systemStreams() streams {
 		In:     os.Stdin,
 		Out:    os.Stdout,
 		ErrOut: os.Stderr,
+		InTTY:  term.IsTerminal(int(os.Stdin.Fd())),
 		OutTTY: term.IsTerminal(int(os.Stdout.Fd())),
 		ErrTTY: term.IsTerminal(int(os.Stderr.Fd())),
 		Env:    os.LookupEnv,

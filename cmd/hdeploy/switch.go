@@ -164,7 +164,7 @@ func (o switchOptions) request(s streams) (deploy.Request, error) {
 	}
 	return deploy.Request{
 		Hosts: selected, Flake: flake, DryRun: o.dryRun,
-		Deployer: deployer(s), StateDir: state,
+		Deployer: deployer(s), StateDir: state, Automatic: automatic(s),
 	}, nil
 }
 
