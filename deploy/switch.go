@@ -117,7 +117,7 @@ func (r *run) evaluateAndLook(ctx context.Context, hostRuns []*hostRun) error {
 	var group sync.WaitGroup
 	group.Go(func() { evaluated, evalErr = r.evaluate(ctx) })
 	// No host is contacted before it is known that this Nix can be used.
-	if err := r.checkNix(ctx); err != nil {
+	if err := r.checkNix(ctx); err != nil && ctx.Err() == nil {
 		group.Wait()
 		return err
 	}

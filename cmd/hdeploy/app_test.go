@@ -177,10 +177,16 @@ func TestComplete(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, c := range []struct{ line, want string }{
-		{"", "switch hosts version completion help"},
+		{"", "switch rollback attach confirm abort hosts version completion help"},
 		{"sw", "switch"},
 		{"switch ", "web1 web2 db @web"},
 		{"switch w", "web1 web2"},
+		{"rollback ", "web1 web2 db"},
+		{"rollback web1 ", ""},
+		{"rollback web1 --y", "--yes"},
+		{"attach d", "db"},
+		{"confirm ", "web1 web2 db"},
+		{"abort ", "web1 web2 db"},
 		{"switch web1 ", "web2 db @web"},
 		{"switch -c other.toml ", "elsewhere"},
 		{"-c other.toml switch ", "elsewhere"},

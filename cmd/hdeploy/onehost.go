@@ -70,6 +70,8 @@ type stage struct {
 	story   *telling
 	log     func(event.Event)
 	display func() (display.Display, error)
+	// shown is set where the question has shown the plan to a person already.
+	shown bool
 }
 
 func (g *stage) event(e event.Event) {
@@ -82,8 +84,8 @@ func (g *stage) event(e event.Event) {
 	g.story.event(e)
 }
 
-// open shows what was told so far, but for what without leaves out.
-func (g *stage) open(without func(event.Event) bool) error {
+// open shows what was told so far.
+func (g *stage) open() error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.story != nil {
@@ -95,7 +97,7 @@ func (g *stage) open(without func(event.Event) bool) error {
 	}
 	g.story = &telling{to: show, log: g.log}
 	for _, e := range g.told {
-		if without == nil || !without(e) {
+		if e.Plan == nil || !g.shown {
 			g.story.event(e)
 		}
 	}
@@ -103,7 +105,7 @@ func (g *stage) open(without func(event.Event) bool) error {
 }
 
 func (g *stage) close() error {
-	if err := g.open(nil); err != nil {
+	if err := g.open(); err != nil {
 		return err
 	}
 	return g.story.close()
@@ -133,7 +135,7 @@ func onOneHost(ctx context.Context, s streams, o oneHostOptions, run oneHostRun)
 		return display.New(o.output, displaySettings(s, o.commonOptions, request.Hosts))
 	}}
 	if !run.asks {
-		if err := g.open(nil); err != nil {
+		if err := g.open(); err != nil {
 			return err
 		}
 	}

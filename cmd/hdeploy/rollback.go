@@ -63,18 +63,19 @@ func runRollback(ctx context.Context, s streams, o rollbackOptions) error {
 	})
 }
 
-// ask shows the plan and waits for a yes. What was shown is not told again to a
-// person, only to a program.
+// ask shows the plan and waits for a yes. What was shown is not told again, but to
+// a program.
 func ask(ctx context.Context, s streams, o rollbackOptions, g *stage, plan event.Plan) error {
 	fmt.Fprintf(s.ErrOut, "%s\n", o.host)
 	for _, line := range display.PlanLines(plan) {
 		fmt.Fprintf(s.ErrOut, "  %s\n", line)
 	}
 	fmt.Fprintf(s.ErrOut, "Go back? [y/N] ")
+	g.shown = o.output != display.JSON
 	if err := yes(ctx, s); err != nil {
 		return err
 	}
-	return g.open(func(e event.Event) bool { return e.Plan != nil && o.output != display.JSON })
+	return g.open()
 }
 
 // yes reads the answer. A read from a terminal cannot be ended: the one that an

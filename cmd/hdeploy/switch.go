@@ -21,6 +21,7 @@ type switchOptions struct {
 	hosts      []string
 	flake      string // empty where deploy.toml decides
 	dryRun     bool
+	force      bool
 	confirm    time.Duration // zero where deploy.toml decides
 	activation time.Duration
 }
@@ -36,6 +37,7 @@ func switchCommand(s streams) *cli.Command {
 		flags: []cli.Flag{
 			&cli.StringFlag{Name: "flake", Usage: "deploy from flake `REF` instead of the one in deploy.toml"},
 			&cli.BoolFlag{Name: "dry-run", Usage: "build and look, but copy and change nothing", DisableDefaultText: true},
+			&cli.BoolFlag{Name: "force", Usage: "deploy though the host is frozen, or has rejected this system before", DisableDefaultText: true},
 			&cli.StringFlag{Name: "confirm-timeout", Usage: "let the host wait `DURATION` for the confirmation before it goes back"},
 			&cli.StringFlag{Name: "activation-timeout", Usage: "let the activation take at most `DURATION`"},
 		},
@@ -54,7 +56,7 @@ func readSwitch(c *cli.Context, s streams) (switchOptions, error) {
 	if err != nil {
 		return switchOptions{}, err
 	}
-	o := switchOptions{commonOptions: common, hosts: c.Args().Slice(), dryRun: c.Bool("dry-run")}
+	o := switchOptions{commonOptions: common, hosts: c.Args().Slice(), dryRun: c.Bool("dry-run"), force: c.Bool("force")}
 	if len(o.hosts) == 0 {
 		return o, usageFailure("switch needs at least one host, or @TAG", "hdeploy hosts")
 	}
@@ -163,7 +165,7 @@ func (o switchOptions) request(s streams) (deploy.Request, error) {
 		flake = o.flake
 	}
 	return deploy.Request{
-		Hosts: selected, Flake: flake, DryRun: o.dryRun,
+		Hosts: selected, Flake: flake, DryRun: o.dryRun, Force: o.force,
 		Deployer: deployer(s), StateDir: state, Automatic: automatic(s),
 	}, nil
 }
