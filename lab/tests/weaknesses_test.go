@@ -25,26 +25,26 @@ var weaknesses = map[string]string{
 	"a profile that could not be set is rolled back one generation too far":          "TestCommitThatFailsIsUndone",
 	"hosts that needed nothing are downgraded when another one fails":                "TestUnchangedHostIsNotDowngradedWhenAnotherFails",
 	"a dry run can roll back": "TestDryRunChangesNothing",
-	"two deployers at once activate and confirm each other's systems":                  "TestSecondDeployerIsRefusedAndTheFirstIsUnharmed",
-	"a confirmation that comes fast is lost":                                           "TestFirstDeploymentThenUnchangedThenChanged",
-	"any file that vanishes confirms":                                                  "TestFilesThatVanishConfirmNothing",
-	"files with names that can be guessed lie where everybody can write":               "TestFilesOnTheHostArePrivate",
-	"a confirmation over an old connection proves nothing":                             "TestSystemThatLocksTheDeployerOutGoesBack",
-	"there is one attempt to confirm":                                                  "TestConfirmationIsTriedUntilTheDeadline",
-	"a change of address cannot be confirmed":                                          "TestConfirmByHand",
-	"a system that was installed by another tool cannot be gone back to":               "TestSystemOfAnotherToolIsGoneBackTo",
-	"a peer's confirmation makes the deployer panic":                                   "TestAttachFollowsWhatSomebodyElseDeploys",
-	"the boot loader names the new system before it has run":                           "TestPowerCutDuringTheTrialBootsTheOldSystem",
-	"a garbage collection takes the closure away in the middle":                        "TestGarbageCollectionWhileTheHostIsDeployedTo",
-	"a program of another version on the host breaks the deployment":                   "TestAgentsOfOtherVersionsAreReplaced",
-	"options of ssh with blanks are taken apart":                                       "TestIdentityFileWithBlanksInItsName",
-	"children of the deployer outlive it":                                              "TestNoProcessOutlivesTheDeployer",
-	"an activation goes on after the deployer has given it up":                         "TestActivationThatHangsIsKilledAtItsDeadline",
-	"a connection that drops while the host waits rolls a good system back":            "TestConnectionLostWhileTheTrialStartsLeavesNoDoubt",
-	"a deployer that is killed leaves no record":                                       "TestAttachSeesTheWayBack",
-	"a host that restarts in between boots into what nobody confirmed":                 "TestPowerCutWhileTheHostWaitsBootsTheOldSystem",
-	"the closure that runs is deployed though the profile points elsewhere, or is not": "TestClosureThatRunsWhileTheProfilePointsElsewhere",
-	"a failed deployment exits with 0":                                                 "TestProbeThatFailsRollsBackAndSaysWhatItSaw",
+	"two deployers at once activate and confirm each other's systems":              "TestSecondDeployerIsRefusedAndTheFirstIsUnharmed",
+	"a confirmation that comes fast is lost":                                       "TestFirstDeploymentThenUnchangedThenChanged",
+	"any file that vanishes confirms":                                              "TestFilesThatVanishConfirmNothing",
+	"files with names that can be guessed lie where everybody can write":           "TestFilesOnTheHostArePrivate",
+	"a confirmation over an old connection proves nothing":                         "TestSystemThatLocksTheDeployerOutGoesBack",
+	"there is one attempt to confirm":                                              "TestConfirmationIsTriedUntilTheDeadline",
+	"a change of address cannot be confirmed":                                      "TestConfirmByHand",
+	"a system that was installed by another tool cannot be gone back to":           "TestSystemOfAnotherToolIsGoneBackTo",
+	"a peer's confirmation makes the deployer panic":                               "TestAttachFollowsWhatSomebodyElseDeploys",
+	"the boot loader names the new system before it has run":                       "TestPowerCutDuringTheTrialBootsTheOldSystem",
+	"a garbage collection takes the closure away in the middle":                    "TestGarbageCollectionWhileTheHostIsDeployedTo",
+	"a program of another version on the host breaks the deployment":               "TestAgentsOfOtherVersionsAreReplaced",
+	"options of ssh with blanks are taken apart":                                   "TestIdentityFileWithBlanksInItsName",
+	"children of the deployer outlive it":                                          "TestNoProcessOutlivesTheDeployer",
+	"an activation goes on after the deployer has given it up":                     "TestActivationThatHangsIsKilledAtItsDeadline",
+	"a connection that drops while the host waits rolls a good system back":        "TestConnectionLostWhileTheTrialStartsLeavesNoDoubt",
+	"a deployer that is killed leaves no record":                                   "TestAttachSeesTheWayBack",
+	"a host that restarts in between boots into what nobody confirmed":             "TestPowerCutWhileTheHostWaitsBootsTheOldSystem",
+	"the closure runs already, and the profile that points elsewhere is forgotten": "TestClosureThatRunsWhileTheProfilePointsElsewhere",
+	"a failed deployment exits with 0":                                             "TestProbeThatFailsRollsBackAndSaysWhatItSaw",
 }
 
 func TestEveryWeaknessHasItsTest(t *testing.T) {
@@ -120,9 +120,10 @@ func TestFirstGenerationIsGoneBackTo(t *testing.T) {
 	}
 	s.faulty("bad", settings{"failUnit": "at-once"})
 	s.deploy().require("rolled-back", 7)
-	requireRestored(t, before, s.snapshot())
+	after := s.snapshot()
+	requireRestored(t, before, after)
 	s.rollback().require("refused", 5).requireFailure("there is no system to go back to")
-	requireUntouched(t, before, s.snapshot())
+	requireUntouched(t, after, s.snapshot())
 }
 
 func TestUnchangedHostIsNotDowngradedWhenAnotherFails(t *testing.T) {
@@ -245,7 +246,7 @@ func TestNoProcessOutlivesTheDeployer(t *testing.T) {
 		}
 		end(r)
 		eventually(t, 20*time.Second, func() string { return s.children() })
-		eventually(t, 20*time.Second, func() string { return s.on("pgrep -af 'hdeploy-agent-.* serve' || true") })
+		eventually(t, 20*time.Second, func() string { return s.on("pgrep -af '[h]deploy-agent-.* serve' || true") })
 	}
 }
 
