@@ -98,6 +98,10 @@ func (h *hostRun) rolledBack(ctx context.Context) error {
 		return h.lookNow(RollbackFailed, "rollback", fmt.Errorf("%s; the host says that it went back, but %v", reason, err))
 	}
 	h.endLive("seen to run what ran before, over a new connection", nil)
+	if h.wanted {
+		h.done(RolledBack, CodeOK)
+		return nil
+	}
 	f := &Failure{Host: h.Name, Step: h.failedStep(), Cause: errors.New(reason), Word: RolledBack, Code: CodeRolledBack,
 		Next: h.ssh("journalctl -u 'hdeploy-" + h.id + "-*'")}
 	if h.interrupted.Load() {

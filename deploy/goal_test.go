@@ -85,9 +85,9 @@ func TestChecksByCommand(t *testing.T) {
 		refused string
 	}{
 		{"frozen", func(h *hostRun) { h.facts.Freeze = &transaction.Freeze{Owner: "ann"} }, (*hostRun).checkHost, "switch boot test rollback"},
-		{"/boot full", func(h *hostRun) { h.facts.FreeBoot = 0 }, (*hostRun).checkHost, "switch boot rollback"},
+		{"/boot full", func(h *hostRun) { h.facts.FreeBoot = 0 }, (*hostRun).checkHost, "switch boot"},
 		{"state full", func(h *hostRun) { h.facts.FreeState = 0 }, (*hostRun).checkHost, "switch boot test rollback"},
-		{"store full", func(h *hostRun) { h.facts.FreeStore = 0 }, (*hostRun).checkHost, "switch boot test rollback push dry-activate"},
+		{"store full", func(h *hostRun) { h.facts.FreeStore = 0 }, (*hostRun).checkHost, "switch boot test push dry-activate"},
 		{"no room for the kernel", func(h *hostRun) {
 			h.facts.OwnBoot, h.facts.FreeBoot = true, 0
 		}, (*hostRun).checkBootRoom, "switch boot rollback"},

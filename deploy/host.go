@@ -51,6 +51,10 @@ type hostRun struct {
 	verifyError  error
 	rebootNeeded bool
 	interrupted  atomic.Bool
+	// rejects is the system that a rollback leaves; wanted says that a person asked
+	// for the way back.
+	rejects string
+	wanted  bool
 
 	// liveDone ends the phase that the host is in now, which is lived; logSeen
 	// counts the lines of the host's log that were told.

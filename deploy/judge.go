@@ -48,7 +48,7 @@ func (h *hostRun) checkHost() error {
 		return h.locked(t)
 	}
 	h.tellLast()
-	if f.Freeze != nil && !h.run.Force && h.run.changes() {
+	if f.Freeze.Stops(h.run.Action, h.run.Deployer) && !h.run.Force && h.run.changes() {
 		return h.frozen((&transaction.FrozenError{Freeze: *f.Freeze}).Error())
 	}
 	return h.checkSpace()
@@ -93,8 +93,9 @@ func (h *hostRun) checkSpace() error {
 		used       bool
 		free, need uint64
 	}{
-		{"/nix/store", true, h.facts.FreeStore, storeReserve},
-		{"/boot", h.run.commits(), h.facts.FreeBoot, bootReserve},
+		// A rollback copies nothing, and a full disk may be what it is for.
+		{"/nix/store", h.run.Action != transaction.Rollback, h.facts.FreeStore, storeReserve},
+		{"/boot", h.run.commits() && h.run.Action != transaction.Rollback, h.facts.FreeBoot, bootReserve},
 		{"/var/lib", h.run.Goal == GoalTransact, h.facts.FreeState, stateReserve},
 	} {
 		if place.used && place.free < place.need {

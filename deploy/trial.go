@@ -41,10 +41,14 @@ func (h *hostRun) transact(ctx context.Context) error {
 	if err := h.copyAnd(ctx, begin); err != nil {
 		return err
 	}
+	return h.settle(ctx, specs)
+}
+
+// settle sees a transaction that was begun here through to its end.
+func (h *hostRun) settle(ctx context.Context, specs []probe.Spec) error {
 	// What runs on the host does not end with this run's context: the host is
 	// told to go back, and its answer is waited for.
-	limit := h.status.DeadManIn + h.Timeouts.Rollback + patience
-	settled, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
+	settled, cancel := h.untilSettled(ctx)
 	defer cancel()
 	h.stopped = ctx
 	var interrupting sync.WaitGroup
@@ -54,7 +58,7 @@ func (h *hostRun) transact(ctx context.Context) error {
 		h.interrupt(settled)
 	})
 	h.proving = settled
-	err = h.seeThrough(settled, from(specs, probe.FromDeployer))
+	err := h.seeThrough(settled, from(specs, probe.FromDeployer))
 	closeUnused(h.early.Swap(nil).take())
 	if armed() {
 		interrupting.Done()
@@ -82,6 +86,7 @@ func (h *hostRun) begin(ctx context.Context, specs []probe.Spec) error {
 		ID: h.id, Deployer: h.run.Deployer, Revision: revision.Commit, Dirty: revision.Dirty, Profile: profiles.System, New: h.system.OutPath,
 		Running: h.facts.Running, Limits: h.limits(specs), Probes: from(specs, probe.FromHost),
 		Action: h.run.Action, Keep: h.run.Keep, Automatic: h.run.Automatic, Force: h.run.Force,
+		Rejects: h.rejects,
 	}
 	status, err := h.agent.Begin(ctx, request)
 	var said *protocol.Error
@@ -202,7 +207,9 @@ func (h *hostRun) enter(s transaction.State) {
 			h.endLive(h.tried(), nil)
 		}
 		if h.lived != event.Verify {
-			h.dialAhead(h.proving)
+			if h.proving != nil {
+				h.dialAhead(h.proving)
+			}
 			h.beginLive(event.Verify)
 			h.tellDeadline()
 		}

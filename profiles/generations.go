@@ -14,6 +14,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -251,6 +252,31 @@ func RemoveAbandonedRoots(isTransient func(name string) bool) error {
 		}
 	}
 	return errors.Join(failures...)
+}
+
+// All returns the generations of profile, newest first. One whose system is gone
+// is left out.
+func All(profile string) ([]Generation, error) {
+	entries, err := os.ReadDir(filepath.Dir(profile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("list generations: %v", err)
+	}
+	var all []Generation
+	for _, entry := range entries {
+		number, ok := generationNumber(profile, entry.Name())
+		if !ok {
+			continue
+		}
+		target, err := filepath.EvalSymlinks(filepath.Join(filepath.Dir(profile), entry.Name()))
+		if err == nil {
+			all = append(all, Generation{Link: entry.Name(), Number: number, Path: target})
+		}
+	}
+	slices.SortFunc(all, func(a, b Generation) int { return b.Number - a.Number })
+	return all, nil
 }
 
 // Newest is the highest generation number of profile, zero where it has none.

@@ -68,7 +68,7 @@ func (a agent) keepCopied(ctx context.Context, id, closure string) error {
 	if err != nil {
 		return err
 	}
-	err = keep(ctx, running, id, closure)
+	err = keep(ctx, running, protocol.StartRequest{ID: id, New: closure})
 	if err != nil {
 		_ = profiles.RemoveRoot(id + "-new")
 	}

@@ -64,15 +64,11 @@ func (a agent) look(ctx context.Context, p protocol.FactsRequest) (any, error) {
 	ctx, cancel := context.WithTimeout(ctx, lookLimit)
 	defer cancel()
 	p.LookOnly = true
-	answer, err := a.facts(ctx, p)
+	facts, err := a.facts(ctx, p)
 	if err != nil {
 		return nil, err
 	}
-	facts, ok := answer.(protocol.Facts)
-	if !ok {
-		return nil, errors.New("look: no facts")
-	}
-	result := protocol.LookResult{Facts: facts, NeedsReboot: nixos.NeedsReboot()}
+	result := protocol.LookResult{Facts: facts, NeedsReboot: nixos.NeedsReboot(facts.Kernel, facts.Running)}
 	if last, err := a.engine.Store.Load(); err == nil && last != nil && !last.State.Final() {
 		result.Stale = a.engine.Stale(ctx, *last)
 	}

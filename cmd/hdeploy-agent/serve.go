@@ -56,6 +56,10 @@ func (a agent) handle(ctx context.Context, method string, params json.RawMessage
 		return decoded(params, func(p protocol.DryActivateRequest) (any, error) { return a.dryActivate(ctx, p) })
 	case protocol.MethodPush:
 		return decoded(params, func(p protocol.PushRequest) (any, error) { return a.push(ctx, p) })
+	case protocol.MethodRollbackPlan:
+		return decoded(params, func(p protocol.RollbackRequest) (any, error) { return a.rollbackPlan(ctx, p) })
+	case protocol.MethodRecall:
+		return decoded(params, func(p protocol.RecallRequest) (any, error) { return a.recallOne(p) })
 	case protocol.MethodProbe:
 		return decoded(params, func(p protocol.ProbeRequest) (any, error) { return a.probe(ctx, p) })
 	}
@@ -116,7 +120,7 @@ func (a agent) begin(ctx context.Context, p protocol.StartRequest) (*protocol.St
 	var baselineErr, missing error
 	var looks sync.WaitGroup
 	looks.Go(func() { baseline, baselineErr = a.ahead.baseline(ctx, running) })
-	looks.Go(func() { missing = keep(ctx, running, p.ID, p.New) })
+	looks.Go(func() { missing = keep(ctx, running, p) })
 	looks.Wait()
 	if missing != nil {
 		return nil, missing
@@ -156,9 +160,16 @@ func (a agent) begin(ctx context.Context, p protocol.StartRequest) (*protocol.St
 
 // keep adds the closure's root first and looks then whether it is whole: a path
 // that is valid under a root stays valid.
-func keep(ctx context.Context, running, id, closure string) error {
-	if err := profiles.AddRoot(id+"-new", closure); err != nil {
+func keep(ctx context.Context, running string, p protocol.StartRequest) error {
+	closure := p.New
+	if err := profiles.AddRoot(p.ID+"-new", closure); err != nil {
 		return err
+	}
+	if p.Action == transaction.Rollback {
+		if err := sound(ctx, running, closure); err != nil {
+			return refuse("%s cannot be gone back to: %v", closure, err)
+		}
+		return nil
 	}
 	if _, err := systemd.Of(running).Output(ctx, "nix-store", "--check-validity", closure); err != nil {
 		return &protocol.Error{Code: protocol.CodeMissing, Message: fmt.Sprintf("%s is not valid on the host", closure)}
@@ -265,7 +276,7 @@ func (a agent) probe(ctx context.Context, p protocol.ProbeRequest) (any, error) 
 func (a agent) status(r transaction.Record) *protocol.Status {
 	s := &protocol.Status{
 		ID: r.ID, State: r.State, Deployer: r.Deployer, Revision: r.Revision, New: r.New,
-		Previous: r.Previous.Running, Started: r.Started, Judged: r.Judged, Results: r.Results,
+		Previous: r.Previous.Running, Before: r.Previous, Restarted: r.Restarted, Started: r.Started, Judged: r.Judged, Results: r.Results,
 		Ended: r.Ended, Number: r.Number, Action: r.Action, Dirty: r.Dirty, Rejects: r.Rejects, Steps: r.Steps,
 		DeployerResults: r.DeployerResults, Cause: r.Cause, Journal: r.Journal,
 		ExitCode: r.ExitCode, Reason: r.Reason, Notes: r.Notes, Generation: r.Generation.Number, Boots: r.Boots,
@@ -280,7 +291,7 @@ func (a agent) status(r transaction.Record) *protocol.Status {
 	return s
 }
 
-func (a agent) facts(ctx context.Context, p protocol.FactsRequest) (any, error) {
+func (a agent) facts(ctx context.Context, p protocol.FactsRequest) (protocol.Facts, error) {
 	facts := nixos.Look(p.Profile)
 	if !facts.NixOS || facts.UID != 0 {
 		return facts, nil

@@ -4,7 +4,6 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/hbohlen/hdeploy/deploy"
-	"github.com/hbohlen/hdeploy/deploy/display"
 	"github.com/hbohlen/hdeploy/profiles/transaction"
 )
 
@@ -108,10 +107,4 @@ func (d deployment) flags() []cli.Flag {
 		flags = append(flags, &cli.StringFlag{Name: "activation-timeout", Usage: "let the activation take at most `DURATION`"})
 	}
 	return flags
-}
-
-// automatic says that no person watches: a system that was rejected on a host is
-// then not deployed there again.
-func (s streams) automatic() bool {
-	return display.Settings{Env: s.Env}.InCI() || !s.InTTY && !s.ErrTTY
 }

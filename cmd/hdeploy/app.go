@@ -46,6 +46,10 @@ func newApp(s streams) *cli.App {
 		// The library would exit the process by itself.
 		ExitErrHandler: func(*cli.Context, error) {},
 		Commands: append(deploymentCommands(s),
+			rollbackCommand(s),
+			attachCommand(s),
+			confirmCommand(s),
+			abortCommand(s),
 			statusCommand(s),
 			generationsCommand(s),
 			historyCommand(s),

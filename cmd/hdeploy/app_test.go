@@ -177,7 +177,7 @@ func TestComplete(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, c := range []struct{ line, want string }{
-		{"", "switch boot test dry-activate build push status generations history log lock unlock hosts version completion help"},
+		{"", "switch boot test dry-activate build push rollback attach confirm abort status generations history log lock unlock hosts version completion help"},
 		{"sw", "switch"},
 		{"dry-activate w", "web1 web2"},
 		{"push @", "@web"},
@@ -186,6 +186,12 @@ func TestComplete(t *testing.T) {
 		{"test --no-r", "--no-rollback"},
 		{"switch ", "web1 web2 db @web"},
 		{"switch w", "web1 web2"},
+		{"rollback ", "web1 web2 db"},
+		{"rollback web1 ", ""},
+		{"rollback web1 --y", "--yes"},
+		{"attach d", "db"},
+		{"confirm ", "web1 web2 db"},
+		{"abort ", "web1 web2 db"},
 		{"switch web1 ", "web2 db @web"},
 		{"switch -c other.toml ", "elsewhere"},
 		{"-c other.toml switch ", "elsewhere"},

@@ -185,7 +185,7 @@ func arguments(s streams, t typed) []candidate {
 	switch t.command.Name {
 	case "switch", "boot", "test", "dry-activate", "build", "push", "status", "lock", "unlock":
 		return hostCandidates(s, t)
-	case "generations", "history", "log":
+	case "generations", "history", "log", "rollback", "attach", "confirm", "abort":
 		return oneHost(s, t)
 	case "help":
 		return commands(newApp(s))

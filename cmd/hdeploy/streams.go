@@ -9,10 +9,10 @@ import (
 
 // streams is everything of the process that a command may touch.
 type streams struct {
-	In             io.Reader
-	Out, ErrOut    io.Writer
-	InTTY          bool
-	OutTTY, ErrTTY bool
+	In          io.Reader
+	Out, ErrOut io.Writer
+	// InTTY, OutTTY and ErrTTY say which of the streams are terminals.
+	InTTY, OutTTY, ErrTTY bool
 	// Env looks up an environment variable.
 	Env func(string) (string, bool)
 	// Width returns the columns of the terminal, or 0 where there is none.

@@ -145,7 +145,7 @@ func (o switchOptions) request(s streams) (deploy.Request, error) {
 	}
 	return deploy.Request{
 		Hosts: selected, Flake: flake, DryRun: o.dryRun,
-		Goal: o.goal, Action: o.action, Keep: o.keep, Force: o.force, Automatic: s.automatic(),
+		Goal: o.goal, Action: o.action, Keep: o.keep, Force: o.force, Automatic: automatic(s),
 		Deployer: deployer(s), StateDir: state,
 	}, nil
 }

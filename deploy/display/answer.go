@@ -349,6 +349,9 @@ func meaningOf(host string, o event.Outcome) string {
 		if o.Action == "boot" {
 			return "the new system is not booted; the host runs and boots what it did before"
 		}
+		if o.Code == 0 {
+			return "the deployment was stopped as asked; the host is back on what it ran before"
+		}
 		return "the new system failed; the host is back on what it ran before"
 	case "rollback-failed":
 		return "the new system failed, and the host was not seen to run what it had before: look at it now"

@@ -59,10 +59,21 @@ func newPlainLines(hosts []string) plainLines {
 
 // line returns the line of one event with its newline, or nothing.
 func (p plainLines) line(e event.Event) string {
+	if e.Plan != nil {
+		var all strings.Builder
+		for _, line := range PlanLines(*e.Plan) {
+			all.WriteString(p.row(e, "plan", line))
+		}
+		return all.String()
+	}
 	state, text := p.say(e)
 	if state == "" {
 		return ""
 	}
+	return p.row(e, state, text)
+}
+
+func (p plainLines) row(e event.Event, state, text string) string {
 	host := e.Host
 	if host == "" {
 		host = "all"

@@ -79,6 +79,10 @@ func (s *story) apply(e event.Event) {
 		// Cleaned here and not in the view, which is drawn ten times a second.
 		c.notes = append(c.notes, event.Note{Level: Clean(e.Note.Level), Text: oneLine(e.Note.Text)})
 		c.notes = c.notes[max(0, len(c.notes)-notesKept):]
+	case e.Plan != nil:
+		for _, line := range PlanLines(*e.Plan) {
+			c.notes = append(c.notes, event.Note{Level: "info", Text: line})
+		}
 	case e.Probe != nil:
 		c.judge(*e.Probe)
 	case e.Deadline != nil:

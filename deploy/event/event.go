@@ -41,7 +41,8 @@ type Sink func(Event)
 // Type names which.
 type Event struct {
 	Time time.Time `json:"time"`
-	// Type is "phase", "progress", "line", "note", "probe", "deadline" or "outcome".
+	// Type is "phase", "progress", "line", "note", "plan", "probe", "deadline" or
+	// "outcome".
 	Type string `json:"type"`
 	// Host is empty for what concerns the whole run.
 	Host  string `json:"host,omitempty"`
@@ -51,6 +52,7 @@ type Event struct {
 	Progress *Progress `json:"progress,omitempty"`
 	Line     *Line     `json:"line,omitempty"`
 	Note     *Note     `json:"note,omitempty"`
+	Plan     *Plan     `json:"plan,omitempty"`
 	Probe    *Probe    `json:"probe,omitempty"`
 	Deadline *Deadline `json:"deadline,omitempty"`
 	Outcome  *Outcome  `json:"outcome,omitempty"`

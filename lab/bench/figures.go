@@ -13,7 +13,7 @@ import (
 type figure struct {
 	name string
 	// limit is the largest good ratio of hdeploy's time to that by hand; for the memory it
-	// is MiB.
+	// is MiB, for a rollback seconds.
 	limit float64
 	kind  kind
 	// rtt is the round trip time that is added between workstation and host.
@@ -26,6 +26,7 @@ const (
 	unchanged kind = iota // the host has the system already
 	changed               // another system in every run
 	copying               // the copy alone, of many large paths
+	goingBack             // to the system of before, without the switch itself
 	memory                // hdeploy's own peak over all that it did here
 )
 
@@ -37,6 +38,7 @@ var figures = []figure{
 	{"changed@0ms", 0.8, changed, 0},
 	{"changed@50ms", 0.6, changed, 50 * time.Millisecond},
 	{"copy-800MiB", 0.7, copying, 0},
+	{"rollback", 1.0, goingBack, 0},
 	{"rss", 60, memory, 0},
 }
 
@@ -66,8 +68,12 @@ func (r reading) ratio() float64 {
 }
 
 func (r reading) missed() bool {
-	if r.kind == memory {
+	switch took := median(r.hdeploy).Seconds(); r.kind {
+	case memory:
 		return r.mebibytes > r.limit || r.mebibytes <= 0
+	case goingBack:
+		return took > r.limit || took <= 0
+	case unchanged, changed, copying: // are compared
 	}
 	return !(r.ratio() <= r.limit) // not a number is a miss too
 }
@@ -84,6 +90,12 @@ func (r reading) json() string {
 			Name    string  `json:"name"`
 			Hdeploy float64 `json:"hdeploy_mib"`
 		}{r.name, rounded(r.mebibytes)}
+	}
+	if r.kind == goingBack {
+		value = struct {
+			Name    string  `json:"name"`
+			Hdeploy float64 `json:"hdeploy_s"`
+		}{r.name, rounded(median(r.hdeploy).Seconds())}
 	}
 	text, err := json.Marshal(value)
 	if err != nil { // a ratio that is no number
@@ -119,6 +131,10 @@ func printTable(w io.Writer, readings []reading, runs int) {
 		}
 		if r.kind == memory {
 			fmt.Fprintf(w, row, r.name, fmt.Sprintf("%.1f MiB", r.mebibytes), "", "", fmt.Sprintf("%g MiB", r.limit), verdict)
+			continue
+		}
+		if r.kind == goingBack {
+			fmt.Fprintf(w, row, r.name, seconds(median(r.hdeploy)), "", "", fmt.Sprintf("%g s", r.limit), verdict)
 			continue
 		}
 		fmt.Fprintf(w, row, r.name, seconds(median(r.hdeploy)), seconds(median(r.byHand)),

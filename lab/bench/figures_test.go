@@ -46,6 +46,9 @@ func TestReadingMissesItsLimit(t *testing.T) {
 		{"nothing measured", reading{figure: ratio}, true},
 		{"little memory", reading{figure: figure{limit: 60, kind: memory}, mebibytes: 60}, false},
 		{"much memory", reading{figure: figure{limit: 60, kind: memory}, mebibytes: 60.1}, true},
+		{"back soon", reading{figure: figure{limit: 1, kind: goingBack}, hdeploy: milliseconds(900, 1000, 5000)}, false},
+		{"back late", reading{figure: figure{limit: 1, kind: goingBack}, hdeploy: milliseconds(1001)}, true},
+		{"back unseen", reading{figure: figure{limit: 1, kind: goingBack}}, true},
 		{"memory not seen", reading{figure: figure{limit: 60, kind: memory}}, true},
 	} {
 		if got := c.r.missed(); got != c.want {
@@ -62,6 +65,7 @@ func TestJSONOfAReading(t *testing.T) {
 		{reading{figure: figures[0], hdeploy: milliseconds(300), byHand: milliseconds(1000)},
 			`{"name":"unchanged@0ms","hdeploy_s":0.3,"by_hand_s":1,"ratio":0.3}`},
 		{reading{figure: figure{name: "rss", kind: memory}, mebibytes: 36.25}, `{"name":"rss","hdeploy_mib":36.25}`},
+		{reading{figure: figure{name: "rollback", kind: goingBack}, hdeploy: milliseconds(412)}, `{"name":"rollback","hdeploy_s":0.412}`},
 		{reading{figure: figure{name: "empty"}}, `{"name":"empty"}`},
 	} {
 		if got := c.r.json(); got != c.want || !json.Valid([]byte(got)) {
@@ -129,5 +133,24 @@ func TestHighWaterMarkIsOfHdeployAlone(t *testing.T) {
 	}
 	if got := highWaterMark("/proc/0/status"); got != 0 {
 		t.Errorf("of no process: %d", got)
+	}
+}
+
+func TestSwitchTimes(t *testing.T) {
+	const journal = `1763906399.500000 web nixos[1]: switching to system configuration /old
+1763906401.250000 web nixos[2]: switching to system configuration /old
+1763906401.300000 web nixos[2]: something else
+1763906402.000000 web nixos[2]: finished switching to system configuration /old
+1763906403.000000 web nixos[3]: switching to system configuration /old
+`
+	began := time.Unix(1763906400, 0)
+	switched, active, err := switchTimes(journal, "/old", began)
+	if err != nil || switched.Sub(began) != 1250*time.Millisecond || active.Sub(began) != 2*time.Second {
+		t.Errorf("%v, %v, %v", switched, active, err)
+	}
+	for _, system := range []string{"/new", "/ol"} {
+		if _, _, err := switchTimes(journal, system, began); err == nil {
+			t.Errorf("a switch to %s was found", system)
+		}
 	}
 }

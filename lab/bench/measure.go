@@ -20,6 +20,9 @@ func (b *bench) measure(ctx context.Context, f figure) (reading, error) {
 	if f.kind == memory {
 		return b.measureMemory(ctx, f)
 	}
+	if f.kind == goingBack {
+		return b.measureRollback(ctx, f)
+	}
 	l, err := b.connect(ctx, f.rtt)
 	if err != nil {
 		return reading{}, err

@@ -39,13 +39,19 @@ type command struct {
 // site's inventory.
 func (s *site) startSwitch(c command) *run {
 	s.t.Helper()
-	s.write("deploy.toml", s.inventory.String())
-	r := &run{t: s.t, ended: make(chan struct{})}
-	r.stdout.changed = make(chan struct{})
 	if c.name == "" {
 		c.name = "switch"
 	}
-	args := append([]string{"/hdeploy/hdeploy", c.name, hostName, "--output", "json"}, c.args...)
+	return s.start(c.name, c)
+}
+
+// start starts a command of hdeploy for the site's host.
+func (s *site) start(name string, c command) *run {
+	s.t.Helper()
+	s.write("deploy.toml", s.inventory.String())
+	r := &run{t: s.t, ended: make(chan struct{})}
+	r.stdout.changed = make(chan struct{})
+	args := append([]string{"/hdeploy/hdeploy", name, hostName, "--output", "json"}, c.args...)
 	process, err := workstation.Start(s.t.Context(), lab.ExecOptions{
 		Dir: s.dir, Env: append([]string{"XDG_STATE_HOME=" + s.dir + "/state"}, c.env...),
 		Stdout: &r.stdout, Stderr: &r.stderr,

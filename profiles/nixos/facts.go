@@ -58,6 +58,20 @@ func bootedKernel(toplevel string) map[string]string {
 	return parts
 }
 
+// NeedsReboot says whether a system has another kernel than the one that was
+// booted, whose parts are those of [protocol.Facts].
+func NeedsReboot(booted map[string]string, toplevel string) bool {
+	for part, is := range bootedKernel(toplevel) {
+		if was := booted[part]; was != "" && was != is {
+			return true
+		}
+	}
+	return false
+}
+
+// Version is what a system calls itself, empty where it does not.
+func Version(toplevel string) string { return firstLine(filepath.Join(toplevel, "nixos-version")) }
+
 // nixSystem is Nix's name of this architecture.
 func nixSystem() string {
 	arch := map[string]string{"amd64": "x86_64", "arm64": "aarch64"}[runtime.GOARCH]

@@ -289,7 +289,7 @@ func (h Host) Fence(ctx context.Context, id string) error {
 // left of it must not act any more. Where the dead-man's timer cannot be stopped
 // its program stays, to find the transaction finished.
 func (h Host) Finish(ctx context.Context, r transaction.Record) error {
-	failures := []error{os.RemoveAll(h.open(r.ID)), keepConfirmed(r)}
+	failures := []error{os.RemoveAll(h.open(r.ID)), h.keepConfirmed()}
 	failures = append(failures, profiles.RemoveRoot(r.ID+"-new"), profiles.RemoveAbandonedRoots(ofTransaction))
 	if r.State != transaction.RollbackFailed {
 		failures = append(failures, profiles.RemoveRoot(r.ID+"-previous"))
@@ -315,13 +315,4 @@ func (h Host) disarm(ctx context.Context, r transaction.Record) error {
 
 func ofTransaction(root string) bool {
 	return strings.HasSuffix(root, "-new") || strings.HasSuffix(root, "-previous")
-}
-
-// keepConfirmed roots the last two confirmed systems. One that has not run yet, or
-// that is not to be booted, was not confirmed.
-func keepConfirmed(r transaction.Record) error {
-	if r.State != transaction.Committed || !r.Action.Activates() || !r.Action.Commits() {
-		return nil
-	}
-	return profiles.KeepTwo("confirmed", r.New)
 }

@@ -3,7 +3,6 @@ package nixos
 import (
 	"context"
 	"io"
-	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -46,20 +45,6 @@ func FailedUnits(ctx context.Context) ([]string, error) {
 		}
 	}
 	return failed, nil
-}
-
-// NeedsReboot says whether the running system has another kernel, initrd or
-// kernel modules than the one that was booted.
-func NeedsReboot() bool {
-	booted, err := filepath.EvalSymlinks("/run/booted-system")
-	if err != nil {
-		return false
-	}
-	running, err := filepath.EvalSymlinks(currentSystem)
-	if err != nil {
-		return false
-	}
-	return !maps.Equal(bootedKernel(booted), bootedKernel(running))
 }
 
 // versionLimit caps a file that holds a version.

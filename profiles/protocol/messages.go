@@ -159,19 +159,23 @@ type ProbeRequest struct {
 
 // Status is a transaction as the wire knows it.
 type Status struct {
-	ID       string             `json:"id"`
-	State    transaction.State  `json:"state"`
-	Deployer string             `json:"deployer"`
-	Revision string             `json:"revision,omitempty"`
-	New      string             `json:"new"`
-	Previous string             `json:"previous"`
-	Started  time.Time          `json:"started"`
-	Ended    time.Time          `json:"ended,omitzero"`
-	Number   uint64             `json:"number,omitempty"`
-	Action   transaction.Action `json:"action,omitempty"`
-	Dirty    bool               `json:"dirty,omitempty"`
-	Rejects  string             `json:"rejects,omitempty"`
-	Steps    []transaction.Step `json:"steps,omitempty"`
+	ID       string            `json:"id"`
+	State    transaction.State `json:"state"`
+	Deployer string            `json:"deployer"`
+	Revision string            `json:"revision,omitempty"`
+	New      string            `json:"new"`
+	Previous string            `json:"previous"`
+	// Before is all that a rollback restores; Restarted says that the host booted
+	// since the transaction began.
+	Before    transaction.Previous `json:"before"`
+	Restarted bool                 `json:"restarted,omitempty"`
+	Started   time.Time            `json:"started"`
+	Ended     time.Time            `json:"ended,omitzero"`
+	Number    uint64               `json:"number,omitempty"`
+	Action    transaction.Action   `json:"action,omitempty"`
+	Dirty     bool                 `json:"dirty,omitempty"`
+	Rejects   string               `json:"rejects,omitempty"`
+	Steps     []transaction.Step   `json:"steps,omitempty"`
 	// DeployerResults came with the confirmation or the abort.
 	DeployerResults []probe.Result `json:"deployer_results,omitempty"`
 	// ConfirmIn and DeadManIn are the time left; zero where passed or over.

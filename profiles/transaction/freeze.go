@@ -95,8 +95,13 @@ func (s Store) Unfreeze(ctx context.Context, owner string, force bool) (was *Fre
 	return was, err
 }
 
-// admit refuses what a freeze or an earlier verdict forbids. A rollback by the
-// freeze's owner is what the freeze may be for.
+// Stops says whether the freeze, nil for none, forbids an action. A rollback by
+// its owner is what it may be for.
+func (f *Freeze) Stops(action Action, deployer string) bool {
+	return f != nil && (action != Rollback || f.Owner != deployer)
+}
+
+// admit refuses what a freeze or an earlier verdict forbids.
 func (e Engine) admit(p Plan) error {
 	if p.Force {
 		return nil
@@ -105,7 +110,7 @@ func (e Engine) admit(p Plan) error {
 	if err != nil {
 		return err
 	}
-	if freeze != nil && (p.Action != Rollback || freeze.Owner != p.Deployer) {
+	if freeze.Stops(p.Action, p.Deployer) {
 		return &FrozenError{*freeze}
 	}
 	if p.Automatic && VerdictOn(e.Store.History(), p.New) == Rejected {

@@ -126,7 +126,7 @@ const (
 func VerdictOn(history []Record, system string) Verdict {
 	for _, r := range history {
 		switch {
-		case r.New == system && r.State == Committed && r.Action.Activates() && r.Action.Commits():
+		case r.New == system && r.confirms():
 			return Confirmed
 		case r.New == system && r.State.Final() && r.State != Committed && r.Cause.Rejects():
 			return Rejected

@@ -199,6 +199,12 @@ var idForm = regexp.MustCompile(`^[a-z0-9]{8,32}$`)
 // file names.
 func ValidID(id string) bool { return idForm.MatchString(id) }
 
+var prefixForm = regexp.MustCompile(`^[a-z0-9]{4,32}$`)
+
+// ValidIDPrefix says whether prefix may be how an id begins, with enough of it to
+// mean one transaction.
+func ValidIDPrefix(prefix string) bool { return prefixForm.MatchString(prefix) }
+
 // validate refuses a record that this program cannot act on: a damaged one, or
 // one of a later version.
 func (r *Record) validate() error {
