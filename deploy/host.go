@@ -47,7 +47,9 @@ type hostRun struct {
 	// verifyError is why this side did not confirm.
 	verifyError  error
 	rebootNeeded bool
-	interrupted  atomic.Bool
+	// bootInstead is why the system is only booted, where the user allowed that.
+	bootInstead string
+	interrupted atomic.Bool
 
 	// liveDone ends the phase that the host is in now, which is lived; logSeen
 	// counts the lines of the host's log that were told.
@@ -198,6 +200,9 @@ func (h *hostRun) deploy(ctx context.Context) error {
 	}
 	if h.unchanged() {
 		return h.judgeUnchanged(ctx)
+	}
+	if h.awaitsReboot() {
+		return h.awaitReboot()
 	}
 	return h.transact(ctx)
 }

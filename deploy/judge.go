@@ -120,7 +120,7 @@ func (h *hostRun) judge(ctx context.Context) (err error) {
 	if h.run.Automatic && !h.run.Force && slices.Contains(h.facts.Rejected, h.system.OutPath) {
 		return h.rejected()
 	}
-	h.rebootNeeded = h.needsReboot()
+	h.rebootNeeded = h.rebootNeeded || h.needsReboot()
 	if err := h.checkBootRoom(); err != nil {
 		return err
 	}
@@ -128,7 +128,10 @@ func (h *hostRun) judge(ctx context.Context) (err error) {
 		return err
 	}
 	detail = "closure of " + plural(len(h.sizes), "path") + ", " + humanize.IBytes(uint64(h.sizes.Total()))
-	if h.rebootNeeded {
+	switch {
+	case h.bootInstead != "":
+		detail += "; it needs a reboot"
+	case h.rebootNeeded:
 		detail += "; the new kernel needs a reboot"
 	}
 	return nil
@@ -143,8 +146,7 @@ func (h *hostRun) checkSystem() error {
 		return refused(h.Name, "judge", "nix build "+h.run.Flake, "%v", err)
 	}
 	if len(keys) > 0 {
-		return refused(h.Name, "judge", "nixos-rebuild boot --flake "+h.run.Flake+"#"+h.Name+" --target-host "+h.User+"@"+h.Address+", and reboot",
-			"this change cannot be made while the system runs (%s): it needs a reboot", strings.Join(keys, ", "))
+		return h.notSwitchable("switch inhibitors differ (" + strings.Join(keys, ", ") + ")")
 	}
 	return nil
 }
@@ -266,7 +268,7 @@ func (h *hostRun) preview() error {
 	if h.unchanged() {
 		h.note("info", "already runs %s", h.system.OutPath)
 	} else {
-		h.note("info", "would copy %s and switch from %s to %s", humanize.IBytes(uint64(h.lacks.Load())), h.facts.Running, h.system.OutPath)
+		h.note("info", "would copy %s and %s from %s to %s", humanize.IBytes(uint64(h.lacks.Load())), h.verb(), h.facts.Running, h.system.OutPath)
 	}
 	h.skip("dry run", event.Copy, event.Trial, event.Verify, event.Commit)
 	h.done(Previewed, CodeOK)

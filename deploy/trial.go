@@ -42,7 +42,10 @@ func (h *hostRun) transact(ctx context.Context) error {
 	}
 	// What runs on the host does not end with this run's context: the host is
 	// told to go back, and its answer is waited for.
-	limit := h.status.DeadManIn + h.Timeouts.Rollback + patience
+	if h.bootInstead != "" {
+		specs = nil // what does not run cannot be judged
+	}
+	limit := h.status.DeadManIn + h.Timeouts.Rollback + h.patience()
 	settled, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
 	defer cancel()
 	h.stopped = ctx
@@ -74,6 +77,9 @@ func (h *hostRun) copyAndBegin(ctx context.Context, specs []probe.Spec) error {
 		}
 		err := h.begin(ctx, specs)
 		var said *protocol.Error
+		if errors.As(err, &said) && said.Code == protocol.CodeNotSwitchable {
+			err = h.beginBoot(ctx, said)
+		}
 		if !errors.As(err, &said) || said.Code != protocol.CodeMissing {
 			return err
 		}
@@ -93,6 +99,9 @@ func (h *hostRun) limits(specs []probe.Spec) transaction.Limits {
 
 func (h *hostRun) begin(ctx context.Context, specs []probe.Spec) error {
 	h.beginLive(event.Trial)
+	if h.bootInstead != "" {
+		specs = nil
+	}
 	// From here on an interruption is an abort on the host, not the end of a
 	// request that may have reached it.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), beginLimit)
@@ -100,7 +109,8 @@ func (h *hostRun) begin(ctx context.Context, specs []probe.Spec) error {
 	request := protocol.StartRequest{
 		ID: h.id, Deployer: h.run.Deployer, Profile: profiles.System, New: h.system.OutPath,
 		Running: h.facts.Running, Limits: h.limits(specs), Probes: from(specs, probe.FromHost),
-		Action: h.run.Action, Keep: h.run.Keep, Automatic: h.run.Automatic, Force: h.run.Force,
+		Action: h.action(), Keep: h.run.Keep, Automatic: h.run.Automatic, Force: h.run.Force,
+		LastResort: transaction.LastResort(h.LastResort),
 	}
 	status, err := h.agent.Begin(ctx, request)
 	var said *protocol.Error
@@ -134,7 +144,7 @@ func (h *hostRun) startFailure(err error) error {
 	case !errors.As(err, &said):
 		err = &Failure{Host: h.Name, Step: "start", Word: Unknown, Code: CodeLookNow, Next: "hdeploy switch " + h.Name,
 			Cause: fmt.Errorf("the connection was lost while the trial was being started (%v); unless it is confirmed the host goes back by itself", err)}
-	case said.Code == protocol.CodeMissing:
+	case said.Code == protocol.CodeMissing, said.Code == protocol.CodeNotSwitchable:
 		return err
 	case said.Code == protocol.CodeLocked && said.Status != nil:
 		err = h.locked(said.Status)

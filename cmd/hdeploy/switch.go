@@ -23,6 +23,7 @@ type switchOptions struct {
 	dryRun     bool
 	confirm    time.Duration // zero where deploy.toml decides
 	activation time.Duration
+	orBoot     bool
 }
 
 func switchCommand(s streams) *cli.Command {
@@ -38,6 +39,7 @@ func switchCommand(s streams) *cli.Command {
 			&cli.BoolFlag{Name: "dry-run", Usage: "build and look, but copy and change nothing", DisableDefaultText: true},
 			&cli.StringFlag{Name: "confirm-timeout", Usage: "let the host wait `DURATION` for the confirmation before it goes back"},
 			&cli.StringFlag{Name: "activation-timeout", Usage: "let the activation take at most `DURATION`"},
+			&cli.BoolFlag{Name: "or-boot", Usage: "boot a system next that cannot be switched to while the host runs", DisableDefaultText: true},
 		},
 		action: func(c *cli.Context) error {
 			opts, err := readSwitch(c, s)
@@ -54,7 +56,7 @@ func readSwitch(c *cli.Context, s streams) (switchOptions, error) {
 	if err != nil {
 		return switchOptions{}, err
 	}
-	o := switchOptions{commonOptions: common, hosts: c.Args().Slice(), dryRun: c.Bool("dry-run")}
+	o := switchOptions{commonOptions: common, hosts: c.Args().Slice(), dryRun: c.Bool("dry-run"), orBoot: c.Bool("or-boot")}
 	if len(o.hosts) == 0 {
 		return o, usageFailure("switch needs at least one host, or @TAG", "hdeploy hosts")
 	}
@@ -153,6 +155,7 @@ func (o switchOptions) request(s streams) (deploy.Request, error) {
 		if o.activation > 0 {
 			selected[i].Timeouts.Activation = o.activation
 		}
+		selected[i].OrBoot = selected[i].OrBoot || o.orBoot
 	}
 	state, err := stateDir(s)
 	if err != nil {
