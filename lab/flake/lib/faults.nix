@@ -64,6 +64,23 @@ let
   };
   failUnit = if faults.stcExit == 4 then "at-once" else faults.failUnit;
   crashAfter = if faults.crashLoop == true then 0 else faults.crashLoop;
+
+  # As OpNix does it: truncated and written, not replaced.
+  brokenKeys = builtins.concatStringsSep "" (
+    map (
+      login:
+      let
+        home = if login == "root" then "/root" else "/home/${login}";
+      in
+      ''
+        mkdir -p ${home}/.ssh
+        for file in ${home}/.ssh/authorized_keys /etc/ssh/authorized_keys.d/${login}; do
+          echo "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOverwrittenOverwrittenOverwrittenOverwritt0 nobody" >"$file"
+          chmod 666 "$file"
+        done
+      ''
+    ) ([ "root" ] ++ host.admins)
+  );
 in
 faults
 // {
@@ -135,24 +152,7 @@ faults
     (if faults.activateHang then "echo 'lab: activation hangs'\nsleep infinity\n" else "")
     + (if faults.emptyToken then ": >/etc/opnix-token\nchmod 600 /etc/opnix-token\n" else "")
     + (if faults.missingToken then "rm -f /etc/opnix-token\n" else "")
-    + (if faults.overwriteKeys then overwriteKeys else "");
-
-  # As OpNix does it: truncated and written, not replaced.
-  overwriteKeys = builtins.concatStringsSep "" (
-    map (
-      login:
-      let
-        home = if login == "root" then "/root" else "/home/${login}";
-      in
-      ''
-        mkdir -p ${home}/.ssh
-        for file in ${home}/.ssh/authorized_keys /etc/ssh/authorized_keys.d/${login}; do
-          echo "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOverwrittenOverwrittenOverwrittenOverwritt0 nobody" >"$file"
-          chmod 666 "$file"
-        done
-      ''
-    ) ([ "root" ] ++ host.admins)
-  );
+    + (if faults.overwriteKeys then brokenKeys else "");
 
   switchEnvironment =
     (if faults.checkAction then "" else "export LAB_OLD=1\n")
