@@ -66,6 +66,10 @@ func (h *hostRun) rolledBack(ctx context.Context) error {
 		h.endLive("", err)
 		return h.rollbackFailed(ctx, fmt.Sprintf("%s; the host says that it went back, but could not be reached to see it: %v", reason, err), nil)
 	}
+	if t := h.seen.Transaction; t != nil && t.ID == h.id {
+		h.status = t // it may have been written to since: a host that restarted says so
+	}
+	h.noteAll()
 	if err := h.differs(); err != nil {
 		h.endLive("", err)
 		return h.rollbackFailed(ctx, fmt.Sprintf("%s; the host says that it went back, but %v", reason, err), &h.seen)

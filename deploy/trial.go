@@ -243,6 +243,10 @@ func (h *hostRun) enter(s transaction.State) {
 		h.beginLive(event.Commit)
 		h.endLive("", nil)
 	case transaction.RollingBack, transaction.RolledBack:
+		if h.status.Untouched { // there is nothing to go back from
+			h.endLive("", errors.New(h.status.Reason))
+			return
+		}
 		if h.lived != event.Rollback {
 			h.endLive("", errors.New(h.status.Reason))
 			h.note("warning", "going back: %s", h.status.Reason)

@@ -216,14 +216,15 @@ func (h Host) keepKeys(r transaction.Record) error {
 			kept = append(kept, k)
 		}
 	}
+	return errors.Join(h.copyRootKeys(r.ID, kept), h.writeKeys(r.ID, kept))
+}
+
+func (h Host) writeKeys(id string, kept []keyFile) error {
 	data, err := json.Marshal(kept)
 	if err != nil {
 		return err
 	}
-	if err := h.copyRootKeys(r.ID, kept); err != nil {
-		return err
-	}
-	return atomicfile.Write(h.keysFile(r.ID), data, 0o600)
+	return atomicfile.Write(h.keysFile(id), data, 0o600)
 }
 
 func (h Host) keptKeys(id string) []keyFile {

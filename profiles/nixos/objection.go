@@ -117,14 +117,15 @@ func lockHolder(name, locks string) int {
 	return 0
 }
 
-// process names a process by its command line.
+// process names a process by the first words of its command line: the rest is
+// nobody's business.
 func process(pid int) string {
 	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
 	if err != nil || len(data) == 0 {
 		return fmt.Sprintf("process %d", pid)
 	}
-	words := strings.TrimSpace(string(bytes.ReplaceAll(data[:min(len(data), 200)], []byte{0}, []byte(" "))))
-	return fmt.Sprintf("process %d, %s", pid, words)
+	words := bytes.Split(data[:min(len(data), 200)], []byte{0})
+	return fmt.Sprintf("process %d, %s", pid, bytes.Join(words[:min(len(words), 2)], []byte(" ")))
 }
 
 // check runs the new system's pre-switch checks. Its switch-to-configuration does

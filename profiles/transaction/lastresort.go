@@ -43,16 +43,21 @@ func (e Engine) restart(ctx context.Context, r Record, why string) error {
 	if err := e.bootsPrevious(r); err != nil {
 		return err
 	}
+	note := why + "; as its last resort the host was restarted into the last confirmed system"
 	_, err := e.update(ctx, r.ID, func(r *Record) error {
 		if r.HasRestarted || r.Seen {
 			return ErrRefused
 		}
 		r.HasRestarted = true
-		r.Notes = append(r.Notes, why+"; as its last resort the host was restarted into the last confirmed system")
+		r.Notes = append(r.Notes, note)
 		return nil
 	})
 	if err != nil {
 		return err
+	}
+	if e.Log != nil {
+		r.Reason = note
+		e.Log(r)
 	}
 	if err := e.Reboot(context.WithoutCancel(ctx), r); err != nil {
 		return fmt.Errorf("it could not be restarted: %v", err)

@@ -202,6 +202,17 @@ func (r *Record) runsInTrial() string {
 	return r.Previous.Running
 }
 
+// inWords says which of the transaction's systems a path is.
+func (r *Record) inWords(system string) string {
+	switch system {
+	case r.New:
+		return "the new system"
+	case r.Previous.Running:
+		return "what it ran before"
+	}
+	return system
+}
+
 var idForm = regexp.MustCompile(`^[a-z0-9]{8,32}$`)
 
 // ValidID says whether id can name a transaction: it becomes part of unit and
