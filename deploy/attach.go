@@ -91,7 +91,7 @@ func (h *hostRun) adopt(t protocol.Status) {
 // untilSettled bounds the wait for a transaction by when the host has decided.
 // Ctrl-C does not end it.
 func (h *hostRun) untilSettled(ctx context.Context) (context.Context, context.CancelFunc) {
-	return context.WithTimeout(context.WithoutCancel(ctx), h.status.DeadManIn+h.Timeouts.Rollback+patience)
+	return context.WithTimeout(context.WithoutCancel(ctx), h.status.DeadManIn+h.Timeouts.Rollback+h.patience())
 }
 
 func (h *hostRun) attach(ctx context.Context, id string) error {
@@ -105,7 +105,7 @@ func (h *hostRun) attach(ctx context.Context, id string) error {
 		h.beginLive(event.Trial)
 		h.tellDeadline()
 	}
-	limit, cancel := context.WithTimeout(ctx, h.status.DeadManIn+h.Timeouts.Rollback+patience)
+	limit, cancel := context.WithTimeout(ctx, h.status.DeadManIn+h.Timeouts.Rollback+h.patience())
 	defer cancel()
 	err := h.follow(limit, protocol.WatchRequest{ID: h.id})
 	if ctx.Err() != nil && !h.status.State.Final() {

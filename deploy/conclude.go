@@ -30,9 +30,7 @@ func (h *hostRun) conclude(ctx context.Context, followErr error) error {
 	case transaction.Superseded:
 		return h.lookNow(Unknown, "superseded", fmt.Errorf("%s; hdeploy touched nothing after that", h.status.Reason))
 	default:
-		f := h.lookNow(RollbackFailed, "rollback", fmt.Errorf("%s; the host runs %s", strings.Join(append([]string{h.reasons()}, h.status.Notes...), "; "), h.status.Running))
-		f.Log = h.logOf(ctx)
-		return f
+		return h.rollbackFailed(ctx, strings.Join(append([]string{h.reasons()}, h.status.Notes...), "; "), nil)
 	}
 }
 
@@ -42,6 +40,9 @@ func (h *hostRun) lookNow(word Word, step string, cause error) *Failure {
 }
 
 func (h *hostRun) committed() error {
+	if h.bootInstead != "" {
+		return h.stagedInstead()
+	}
 	if h.rebootNeeded {
 		h.note("info", "the new kernel runs after a reboot")
 	}
@@ -86,16 +87,23 @@ func (h *hostRun) kept() *Failure {
 // rolledBack says so only when the previous system was seen over a connection
 // that was made after the rollback.
 func (h *hostRun) rolledBack(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
 	reason := h.reasons()
+	if h.status.Untouched {
+		return h.notBegun(ctx, reason)
+	}
+	ctx, cancel := context.WithTimeout(ctx, h.patience())
+	defer cancel()
 	if err := h.redial(ctx, 0, patient, h.askFacts); err != nil {
 		h.endLive("", err)
-		return h.lookNow(RollbackFailed, "rollback", fmt.Errorf("%s; the host says that it went back, but could not be reached to see it: %v", reason, err))
+		return h.rollbackFailed(ctx, fmt.Sprintf("%s; the host says that it went back, but could not be reached to see it: %v", reason, err), nil)
 	}
+	if t := h.seen.Transaction; t != nil && t.ID == h.id {
+		h.status = t // it may have been written to since: a host that restarted says so
+	}
+	h.noteAll()
 	if err := h.differs(); err != nil {
 		h.endLive("", err)
-		return h.lookNow(RollbackFailed, "rollback", fmt.Errorf("%s; the host says that it went back, but %v", reason, err))
+		return h.rollbackFailed(ctx, fmt.Sprintf("%s; the host says that it went back, but %v", reason, err), &h.seen)
 	}
 	h.endLive("seen to run what ran before, over a new connection", nil)
 	if h.wanted {
@@ -104,6 +112,18 @@ func (h *hostRun) rolledBack(ctx context.Context) error {
 	}
 	f := &Failure{Host: h.Name, Step: h.failedStep(), Cause: errors.New(reason), Word: RolledBack, Code: CodeRolledBack,
 		Next: h.ssh("journalctl -u 'hdeploy-" + h.id + "-*'")}
+	if h.interrupted.Load() {
+		f.Word, f.Code = Interrupted, CodeInterrupted
+	}
+	f.Log = h.logOf(ctx)
+	return f
+}
+
+// notBegun tells of a trial that switch-to-configuration refused before it did
+// anything: nothing was changed, and nothing had to be brought back.
+func (h *hostRun) notBegun(ctx context.Context, reason string) error {
+	h.endLive("nothing was changed", nil)
+	f := refused(h.Name, "trial", "hdeploy switch "+h.Name, "%s", reason)
 	if h.interrupted.Load() {
 		f.Word, f.Code = Interrupted, CodeInterrupted
 	}

@@ -50,11 +50,13 @@ type hostRun struct {
 	// verifyError is why this side did not confirm.
 	verifyError  error
 	rebootNeeded bool
-	interrupted  atomic.Bool
 	// rejects is the system that a rollback leaves; wanted says that a person asked
 	// for the way back.
 	rejects string
 	wanted  bool
+	// bootInstead is why the system is only booted, where the user allowed that.
+	bootInstead string
+	interrupted atomic.Bool
 
 	// liveDone ends the phase that the host is in now, which is lived; logSeen
 	// counts the lines of the host's log that were told.
@@ -213,6 +215,9 @@ func (h *hostRun) deploy(ctx context.Context) error {
 		return h.push(ctx)
 	case h.run.Goal == GoalDryActivate:
 		return h.dryActivate(ctx)
+	}
+	if h.awaitsReboot() {
+		return h.awaitReboot()
 	}
 	return h.transact(ctx)
 }

@@ -122,7 +122,7 @@ func (h *hostRun) judge(ctx context.Context) (err error) {
 	if h.run.Goal == GoalTransact && h.run.Automatic && !h.run.Force && slices.Contains(h.facts.Rejected, h.system.OutPath) {
 		return h.rejected()
 	}
-	h.rebootNeeded = h.run.commits() && h.needsReboot()
+	h.rebootNeeded = h.rebootNeeded || h.run.commits() && h.needsReboot()
 	if err := h.checkBootRoom(); err != nil {
 		return err
 	}
@@ -130,7 +130,10 @@ func (h *hostRun) judge(ctx context.Context) (err error) {
 		return err
 	}
 	detail = "closure of " + plural(len(h.sizes), "path") + ", " + humanize.IBytes(uint64(h.sizes.Total()))
-	if h.rebootNeeded {
+	switch {
+	case h.bootInstead != "":
+		detail += "; it needs a reboot"
+	case h.rebootNeeded:
 		detail += "; the new kernel needs a reboot"
 	}
 	return nil
@@ -148,8 +151,7 @@ func (h *hostRun) checkSystem() error {
 		return refused(h.Name, "judge", "nix build "+h.run.Flake, "%v", err)
 	}
 	if len(keys) > 0 {
-		return refused(h.Name, "judge", "hdeploy boot "+h.Name+", and reboot",
-			"this change cannot be made while the system runs (%s): it needs a reboot", strings.Join(keys, ", "))
+		return h.notSwitchable("switch inhibitors differ (" + strings.Join(keys, ", ") + ")")
 	}
 	return nil
 }

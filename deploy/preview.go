@@ -37,7 +37,7 @@ func (h *hostRun) plan() string {
 	case !h.run.commits():
 		return fmt.Sprintf("would copy %s and test %s until the next boot; what boots stays %s", size, new, h.facts.Profile.Path)
 	}
-	return fmt.Sprintf("would copy %s and switch from %s to %s", size, h.facts.Running, new)
+	return fmt.Sprintf("would copy %s and %s from %s to %s", size, h.verb(), h.facts.Running, new)
 }
 
 // answerLimit is how long the answer to a request may be on its way.

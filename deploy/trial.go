@@ -37,7 +37,14 @@ func (h *hostRun) transact(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	begin := func(ctx context.Context) error { return h.begin(ctx, specs) }
+	begin := func(ctx context.Context) error {
+		err := h.begin(ctx, specs)
+		var said *protocol.Error
+		if errors.As(err, &said) && said.Code == protocol.CodeNotSwitchable {
+			return h.beginBoot(ctx, said)
+		}
+		return err
+	}
 	if err := h.copyAnd(ctx, begin); err != nil {
 		return err
 	}
@@ -46,6 +53,9 @@ func (h *hostRun) transact(ctx context.Context) error {
 
 // settle sees a transaction that was begun here through to its end.
 func (h *hostRun) settle(ctx context.Context, specs []probe.Spec) error {
+	if h.bootInstead != "" {
+		specs = nil // what does not run cannot be judged
+	}
 	// What runs on the host does not end with this run's context: the host is
 	// told to go back, and its answer is waited for.
 	settled, cancel := h.untilSettled(ctx)
@@ -77,6 +87,9 @@ func (h *hostRun) limits(specs []probe.Spec) transaction.Limits {
 
 func (h *hostRun) begin(ctx context.Context, specs []probe.Spec) error {
 	h.beginLive(event.Trial)
+	if h.bootInstead != "" {
+		specs = nil
+	}
 	// From here on an interruption is an abort on the host, not the end of a
 	// request that may have reached it.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), beginLimit)
@@ -85,8 +98,8 @@ func (h *hostRun) begin(ctx context.Context, specs []probe.Spec) error {
 	request := protocol.StartRequest{
 		ID: h.id, Deployer: h.run.Deployer, Revision: revision.Commit, Dirty: revision.Dirty, Profile: profiles.System, New: h.system.OutPath,
 		Running: h.facts.Running, Limits: h.limits(specs), Probes: from(specs, probe.FromHost),
-		Action: h.run.Action, Keep: h.run.Keep, Automatic: h.run.Automatic, Force: h.run.Force,
-		Rejects: h.rejects,
+		Action: h.action(), Keep: h.run.Keep, Automatic: h.run.Automatic, Force: h.run.Force,
+		Rejects: h.rejects, LastResort: transaction.LastResort(h.LastResort),
 	}
 	status, err := h.agent.Begin(ctx, request)
 	var said *protocol.Error
@@ -120,7 +133,7 @@ func (h *hostRun) startFailure(err error) error {
 	case !errors.As(err, &said):
 		err = &Failure{Host: h.Name, Step: "start", Word: Unknown, Code: CodeLookNow, Next: h.again(),
 			Cause: fmt.Errorf("the connection was lost while the trial was being started (%v); unless it is confirmed the host goes back by itself", err)}
-	case said.Code == protocol.CodeMissing:
+	case said.Code == protocol.CodeMissing, said.Code == protocol.CodeNotSwitchable:
 		return err
 	case said.Code == protocol.CodeLocked && said.Status != nil:
 		err = h.locked(said.Status)
@@ -221,6 +234,10 @@ func (h *hostRun) enter(s transaction.State) {
 		h.beginCommit()
 		h.endLive("", nil)
 	case transaction.RollingBack, transaction.RolledBack:
+		if h.status.Untouched { // there is nothing to go back from
+			h.endLive("", errors.New(h.status.Reason))
+			return
+		}
 		if h.lived != event.Rollback {
 			h.endLive("", errors.New(h.status.Reason))
 			h.note("warning", "going back: %s", h.status.Reason)

@@ -51,6 +51,12 @@ type Host struct {
 	Attribute string
 	Probes    []Probe
 	Timeouts  Timeouts
+	// OrBoot allows that a system which cannot be switched to while the host runs
+	// is booted instead.
+	OrBoot bool
+	// LastResort is what the host does where going back did not help: "none" or
+	// "reboot".
+	LastResort string
 }
 
 // Jump is a host that a connection passes through. It is never deployed to by
@@ -77,11 +83,12 @@ type Timeouts struct {
 // else has its default.
 func NewHost(name string) Host {
 	return Host{
-		Name:      name,
-		Address:   name,
-		Port:      22,
-		User:      "root",
-		Attribute: defaultAttribute(name),
+		Name:       name,
+		Address:    name,
+		Port:       22,
+		User:       "root",
+		Attribute:  defaultAttribute(name),
+		LastResort: "none",
 		Timeouts: Timeouts{
 			Activation: 300 * time.Second,
 			Confirm:    60 * time.Second,

@@ -159,6 +159,17 @@ func (s *section) settings(into *settings) {
 	if table := s.lookup("timeouts", kindTable); table != nil {
 		s.d.timeouts(s.where, table, &into.Timeouts)
 	}
+	s.lastWords(into)
+}
+
+// lastWords reads what happens where a switch, or the way back from it, cannot be
+// made.
+func (s *section) lastWords(into *settings) {
+	word := ""
+	if s.oneOf("when_reboot_needed", &word, "refuse", "boot") && word != "" {
+		into.OrBoot = word == "boot"
+	}
+	s.oneOf("last_resort", &into.LastResort, "none", "reboot")
 }
 
 // login reads what a host and a jump host have in common.

@@ -45,10 +45,12 @@ func run(ctx context.Context, args []string) error {
 func hostEngine() transaction.Engine {
 	store := transaction.HostStore()
 	return transaction.Engine{
-		Store: store,
-		Clock: nixos.Clock{},
-		Host:  nixos.Host{Store: store, Clock: nixos.Clock{}},
-		Log:   toJournal, Journal: nixos.Journal,
+		Store:   store,
+		Clock:   nixos.Clock{},
+		Host:    nixos.Host{Store: store, Clock: nixos.Clock{}},
+		Log:     toJournal,
+		Journal: nixos.Journal,
+		Reboot:  nixos.Reboot,
 	}
 }
 

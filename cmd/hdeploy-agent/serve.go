@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -24,6 +25,8 @@ const settleLimit = 10 * time.Minute
 
 func serve(ctx context.Context, in io.Reader, out io.Writer) error {
 	a := agent{engine: hostEngine(), ahead: &ahead{}}
+	// Whoever started this program has just logged in.
+	_ = a.engine.See(ctx)
 	return protocol.Serve(ctx, in, out, protocol.Hello{Protocol: protocol.Version, Program: protocol.Release}, a.handle)
 }
 
@@ -117,13 +120,15 @@ func (a agent) begin(ctx context.Context, p protocol.StartRequest) (*protocol.St
 		return nil, refuse("%v", err)
 	}
 	var baseline probe.Baseline
-	var baselineErr, missing error
+	var baselineErr, missing, objection error
 	var looks sync.WaitGroup
 	looks.Go(func() { baseline, baselineErr = a.ahead.baseline(ctx, running) })
 	looks.Go(func() { missing = keep(ctx, running, p) })
+	looks.Go(func() { objection = a.object(ctx, running, p) })
 	looks.Wait()
-	if missing != nil {
-		return nil, missing
+	// What is not whole cannot be judged.
+	if err := cmp.Or(missing, objection); err != nil {
+		return nil, err
 	}
 	if baselineErr != nil {
 		return nil, refuse("the state of the host before the trial could not be read: %v", baselineErr)
@@ -132,6 +137,7 @@ func (a agent) begin(ctx context.Context, p protocol.StartRequest) (*protocol.St
 		ID: p.ID, Deployer: p.Deployer, Revision: p.Revision, Agent: protocol.Release, Profile: p.Profile, New: p.New,
 		Running: p.Running, Limits: p.Limits, Probes: p.Probes, Baseline: baseline,
 		Action: p.Action, Keep: p.Keep, Dirty: p.Dirty, Rejects: p.Rejects, Automatic: p.Automatic, Force: p.Force,
+		LastResort: p.LastResort,
 	})
 	var locked *transaction.LockedError
 	if errors.As(err, &locked) && locked.Holder.ID == p.ID {
@@ -195,6 +201,9 @@ func validStart(p protocol.StartRequest) error {
 	}
 	if !p.Action.Valid() {
 		return refuse("not an action that this agent knows: %q", p.Action)
+	}
+	if !p.LastResort.Valid() {
+		return refuse("not a last resort that this agent knows: %q", p.LastResort)
 	}
 	if err := p.Limits.Validate(); err != nil {
 		return refuse("%v", err)
@@ -281,7 +290,8 @@ func (a agent) status(r transaction.Record) *protocol.Status {
 		DeployerResults: r.DeployerResults, Cause: r.Cause, Journal: r.Journal,
 		ExitCode: r.ExitCode, Reason: r.Reason, Notes: r.Notes, Generation: r.Generation.Number, Boots: r.Boots,
 	}
-	s.Running, _, _ = a.engine.Host.Look(r.Profile)
+	s.Running, s.Profile, _ = a.engine.Host.Look(r.Profile)
+	s.Untouched, s.HasRestarted = r.Untouched, r.HasRestarted
 	if r.State.Final() || r.BootID != a.engine.Clock.BootID() {
 		return s
 	}

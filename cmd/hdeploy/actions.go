@@ -106,5 +106,9 @@ func (d deployment) flags() []cli.Flag {
 	if transacts && d.action.Activates() || d.goal == deploy.GoalDryActivate {
 		flags = append(flags, &cli.StringFlag{Name: "activation-timeout", Usage: "let the activation take at most `DURATION`"})
 	}
+	if transacts && d.action == transaction.Switch {
+		flags = append(flags,
+			&cli.BoolFlag{Name: "or-boot", Usage: "boot a system next that cannot be switched to while the host runs", DisableDefaultText: true})
+	}
 	return flags
 }

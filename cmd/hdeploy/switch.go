@@ -27,6 +27,7 @@ type switchOptions struct {
 	keep       bool
 	confirm    time.Duration // zero where deploy.toml decides
 	activation time.Duration
+	orBoot     bool
 }
 
 func readSwitch(c *cli.Context, s streams) (switchOptions, error) {
@@ -35,7 +36,7 @@ func readSwitch(c *cli.Context, s streams) (switchOptions, error) {
 		return switchOptions{}, err
 	}
 	o := switchOptions{commonOptions: common, hosts: c.Args().Slice(),
-		dryRun: c.Bool("dry-run"), force: c.Bool("force"), keep: c.Bool("no-rollback")}
+		dryRun: c.Bool("dry-run"), force: c.Bool("force"), keep: c.Bool("no-rollback"), orBoot: c.Bool("or-boot")}
 	if len(o.hosts) == 0 {
 		return o, usageFailure(c.Command.Name+" needs at least one host, or @TAG", "hdeploy hosts")
 	}
@@ -134,6 +135,7 @@ func (o switchOptions) request(s streams) (deploy.Request, error) {
 		if o.activation > 0 {
 			selected[i].Timeouts.Activation = o.activation
 		}
+		selected[i].OrBoot = selected[i].OrBoot || o.orBoot
 	}
 	state, err := stateDir(s)
 	if err != nil {

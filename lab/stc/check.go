@@ -59,7 +59,7 @@ func readInhibitors(path string) (map[string]string, error) {
 	return values, nil
 }
 
-// preSwitchCheck fails where the new system must not be activated. A boot passes: inhibitors only speak of the running system.
+// preSwitchCheck fails where the new system must not be activated. A boot passes: they only speak of the running system.
 func (s *switcher) preSwitchCheck() error {
 	if os.Getenv("NIXOS_NO_CHECK") == "1" {
 		return nil
@@ -67,8 +67,11 @@ func (s *switcher) preSwitchCheck() error {
 	if s.system.exit == exitFailed {
 		return &exitError{exitFailed, "Pre-switch check 'lab' failed\nPre-switch checks failed"}
 	}
-	if s.action != "switch" && s.action != "test" {
+	if s.action == "boot" || s.action == "dry-activate" {
 		return nil
+	}
+	if s.system.check != "" {
+		return &exitError{exitFailed, s.system.check + "\nPre-switch check 'lab' failed\nPre-switch checks failed"}
 	}
 	lines, err := inhibitors(runningSystem+"/switch-inhibitors", s.system.path("switch-inhibitors"))
 	if err != nil {

@@ -67,6 +67,9 @@ func run(ctx context.Context, arguments []string, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
+	if system.old && arguments[0] == "check" {
+		return &exitError{exitFailed, oldUsage}
+	}
 	if os.Geteuid() != 0 {
 		return &exitError{exitFailed, "switch-to-configuration must be run as root"}
 	}
@@ -80,6 +83,14 @@ func run(ctx context.Context, arguments []string, stderr io.Writer) error {
 const usage = `Usage: switch-to-configuration check|switch|boot|test|dry-activate
 
 check:        run the pre-switch checks and exit
+switch:       make the configuration the boot default and activate it now
+boot:         make the configuration the boot default
+test:         activate the configuration, but do not make it the boot default
+dry-activate: show what would be done if this configuration were activated`
+
+// oldUsage is what a switch-to-configuration says that does not know the action check.
+const oldUsage = `Usage: switch-to-configuration [switch|boot|test|dry-activate]
+
 switch:       make the configuration the boot default and activate it now
 boot:         make the configuration the boot default
 test:         activate the configuration, but do not make it the boot default

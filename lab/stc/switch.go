@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/syslog"
@@ -171,6 +172,9 @@ func (s *switcher) change(ctx context.Context, plan plan, before map[string]unit
 	activated, err := s.runActivation(ctx)
 	if err != nil {
 		return 0, err
+	}
+	if s.system.late {
+		return 0, errors.New("lab: an internal error after the activation")
 	}
 	if err := s.mergeActivationLists(&plan); err != nil {
 		return 0, err

@@ -24,6 +24,9 @@ type system struct {
 	limit    int    // generations the boot loader lists
 	exit     int    // the fault to play; 0 is none
 	bootFull bool
+	check    string // what a failing pre-switch check says
+	old      bool   // from before the action check
+	late     bool   // an internal error after the activation
 }
 
 func systemFromEnvironment() (system, error) {
@@ -31,6 +34,9 @@ func systemFromEnvironment() (system, error) {
 		toplevel: os.Getenv("TOPLEVEL"),
 		loader:   os.Getenv("LOADER"),
 		bootFull: os.Getenv("LAB_BOOT_FULL") == "1",
+		check:    os.Getenv("LAB_CHECK"),
+		old:      os.Getenv("LAB_OLD") == "1",
+		late:     os.Getenv("LAB_LATE_ERROR") == "1",
 	}
 	if s.toplevel == "" {
 		return s, &exitError{exitFailed, "TOPLEVEL is not set: call bin/switch-to-configuration of a system"}

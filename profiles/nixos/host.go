@@ -17,6 +17,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -109,7 +110,12 @@ func (h Host) Arm(ctx context.Context, r transaction.Record) error {
 	if err := h.root(r); err != nil {
 		return err
 	}
-	if err := copySelf(h.agent(r.ID)); err != nil {
+	var keeping sync.WaitGroup
+	var kept error
+	keeping.Go(func() { kept = h.keepKeys(r) })
+	copied := copySelf(h.agent(r.ID))
+	keeping.Wait()
+	if err := errors.Join(copied, kept); err != nil {
 		return fmt.Errorf("arm the dead-man's switch: %v", err)
 	}
 	if noexec(h.agent(r.ID)) {
@@ -118,7 +124,7 @@ func (h Host) Arm(ctx context.Context, r transaction.Record) error {
 	if err := atomicfile.Write(h.open(r.ID), nil, 0o600); err != nil {
 		return fmt.Errorf("arm the dead-man's switch: %v", err)
 	}
-	if err := writeLastResort(r, h.open(r.ID)); err != nil {
+	if err := writeLastResort(r, h.open(r.ID), h.copyBack(r)); err != nil {
 		return fmt.Errorf("arm the dead-man's switch: %v", err)
 	}
 	m := systemd.Of(r.Previous.Running)
@@ -178,7 +184,7 @@ const runtimeUnits = "/run/systemd/system"
 // writeLastResort writes the unit that the dead-man's switch falls back on when
 // this very program is damaged. PID 1 reads it when it loads the unit that names
 // it; no reload is needed.
-func writeLastResort(r transaction.Record, open string) error {
+func writeLastResort(r transaction.Record, open, copyBack string) error {
 	if err := os.MkdirAll(runtimeUnits, 0o755); err != nil {
 		return err
 	}
@@ -200,9 +206,9 @@ RestartSec=5
 OOMScoreAdjust=-900
 Environment=NIXOS_NO_CHECK=1 PATH=%[2]s/sw/bin
 ExecStartPre=-%[2]s/sw/bin/systemctl kill --signal=SIGKILL hdeploy-%[1]s-supervisor.service hdeploy-%[1]s-activation.service hdeploy-%[1]s-commit.service hdeploy-%[1]s-rollback.service
-ExecStart=%[2]s/bin/switch-to-configuration test
+%[4]sExecStart=%[2]s/bin/switch-to-configuration test
 ExecStartPost=-%[2]s/sw/bin/rm -f %[3]s
-`, r.ID, r.Previous.Running, open)
+`, r.ID, r.Previous.Running, open, copyBack)
 	return atomicfile.Write(filepath.Join(runtimeUnits, service(r.ID, "lastresort")), []byte(text), 0o644)
 }
 
@@ -290,6 +296,10 @@ func (h Host) Fence(ctx context.Context, id string) error {
 // its program stays, to find the transaction finished.
 func (h Host) Finish(ctx context.Context, r transaction.Record) error {
 	failures := []error{os.RemoveAll(h.open(r.ID)), h.keepConfirmed()}
+	if r.Restarted && (r.State == transaction.RolledBack || r.State == transaction.RollbackFailed) {
+		failures = append(failures, h.restoreKeys(ctx, r)) // the boot has brought back all but these
+	}
+	failures = append(failures, h.forgetKeys(r.ID))
 	failures = append(failures, profiles.RemoveRoot(r.ID+"-new"), profiles.RemoveAbandonedRoots(ofTransaction))
 	if r.State != transaction.RollbackFailed {
 		failures = append(failures, profiles.RemoveRoot(r.ID+"-previous"))

@@ -32,7 +32,13 @@ func (h Host) Restore(ctx context.Context, r transaction.Record) error {
 		before = probe.Baseline{}
 	}
 	_ = unblock(ctx, m, before)
+	// First, since the switch may fail, and last, since what the switch starts may
+	// write them.
+	_ = h.restoreKeys(ctx, r)
 	failed := h.switchBack(ctx, r)
+	if errors.Is(failed, errSomebodyElse) {
+		return failed
+	}
 	if failed != nil {
 		_ = unblock(ctx, m, before)
 		h.prepareGround(ctx, r, m, before)
@@ -45,7 +51,8 @@ func (h Host) Restore(ctx context.Context, r transaction.Record) error {
 	if running != r.Previous.Running {
 		return fmt.Errorf("the host runs %s: %v", running, failed)
 	}
-	return revive(ctx, m, before)
+	revived := revive(ctx, m, before)
+	return errors.Join(revived, h.restoreKeys(ctx, r))
 }
 
 // killLimit bounds the wait for what was killed.
@@ -57,12 +64,45 @@ const killLimit = 15 * time.Second
 func (h Host) switchBack(ctx context.Context, r transaction.Record) error {
 	attempt, cancel := context.WithTimeout(ctx, r.Limits.Rollback/2)
 	defer cancel()
-	exit, err := h.run(attempt, r, switching{role: "rollback", toplevel: r.Previous.Running, action: "test", unchecked: true})
-	if err != nil {
-		return err
+	for {
+		if err := h.awaitSwitchLock(attempt, r); err != nil {
+			return err
+		}
+		exit, err := h.run(attempt, r, switching{role: "rollback", toplevel: r.Previous.Running, action: "test", unchecked: true})
+		switch {
+		case err != nil:
+			return err
+		case exit == 11 && attempt.Err() == nil && busy() != nil:
+			continue // somebody else was faster
+		case exit != 0 && exit != 4:
+			return errors.New(transaction.ExitMeaning(exit))
+		}
+		return nil
 	}
-	if exit != 0 && exit != 4 {
-		return errors.New(transaction.ExitMeaning(exit))
+}
+
+// errSomebodyElse says that the host was switched by somebody else while the way
+// back waited for them.
+var errSomebodyElse = errors.New("somebody else switched the host")
+
+// awaitSwitchLock waits while somebody else's switch runs, which would make this
+// one fail, and fails where that switch leaves the host with a system of its own.
+func (h Host) awaitSwitchLock(ctx context.Context, r transaction.Record) error {
+	waited := false
+	for o := busy(); o != nil; o = busy() {
+		waited = true
+		select {
+		case <-ctx.Done():
+			return o
+		case <-time.After(200 * time.Millisecond):
+		}
+	}
+	if !waited {
+		return nil
+	}
+	running, _, err := h.Look(r.Profile)
+	if err == nil && running != r.New && running != r.Previous.Running {
+		return errSomebodyElse
 	}
 	return nil
 }

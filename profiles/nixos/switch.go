@@ -170,5 +170,9 @@ func readResult(name string) (int, error) {
 
 // Activate implements [transaction.Host].
 func (h Host) Activate(ctx context.Context, r transaction.Record) (int, error) {
-	return h.run(ctx, r, switching{role: "activation", toplevel: r.New, action: "test"})
+	exit, err := h.run(ctx, r, switching{role: "activation", toplevel: r.New, action: "test"})
+	if err == nil && h.untouched(ctx, r, exit) {
+		err = transaction.ErrUntouched
+	}
+	return exit, err
 }

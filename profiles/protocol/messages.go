@@ -124,6 +124,8 @@ type StartRequest struct {
 	Rejects   string             `json:"rejects,omitempty"`
 	Automatic bool               `json:"automatic,omitempty"`
 	Force     bool               `json:"force,omitempty"`
+
+	LastResort transaction.LastResort `json:"last_resort,omitempty"`
 }
 
 // WatchRequest follows a transaction until it is final or, where Judged is set,
@@ -194,4 +196,10 @@ type Status struct {
 	// Boots and Running are what was read at the end.
 	Boots   string `json:"boots,omitempty"`
 	Running string `json:"running,omitempty"`
+	// Profile is the system profile as it is now.
+	Profile profiles.Generation `json:"profile,omitzero"`
+	// Untouched says that the trial changed nothing, HasRestarted that the host
+	// restarted as its last resort.
+	Untouched    bool `json:"untouched,omitempty"`
+	HasRestarted bool `json:"has_restarted,omitempty"`
 }

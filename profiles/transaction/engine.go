@@ -25,7 +25,8 @@ type Host interface {
 	// Armed says whether the dead-man's switch still waits or acts.
 	Armed(ctx context.Context, id string) bool
 	// Activate switches to r.New without making it the boot default, and
-	// returns switch-to-configuration's exit code.
+	// returns switch-to-configuration's exit code; with an error that wraps
+	// [ErrUntouched] where that left the host as it was.
 	Activate(ctx context.Context, r Record) (int, error)
 	// NewlyFailing names the units that fail now and did not before the trial.
 	NewlyFailing(ctx context.Context, r Record) ([]string, error)
@@ -57,6 +58,12 @@ type Engine struct {
 	// Journal reads the last lines that units said; nil where nobody can. It only
 	// looks.
 	Journal func(ctx context.Context, units []string) []UnitLog
+	// Reboot restarts the machine, and returns an error where that did not come
+	// about; nil where there is no machine.
+	Reboot func(context.Context, Record) error
+
+	// inContact says that a deployer waits for the answer of whoever drives.
+	inContact bool
 }
 
 // Plan is what a deployer asks for.
@@ -80,6 +87,8 @@ type Plan struct {
 	// Automatic says that no person watches; Force that one insists, against a
 	// freeze or an earlier verdict.
 	Automatic, Force bool
+	// LastResort is as in [Record].
+	LastResort LastResort
 }
 
 // LockedError says that another transaction holds the host.
@@ -159,7 +168,7 @@ func (e Engine) draft(p Plan) (*Record, error) {
 	return &Record{
 		ID: p.ID, State: Prepared, BootID: e.Clock.BootID(), Deployer: p.Deployer, Revision: p.Revision,
 		Action: p.Action, Keep: p.Keep, Dirty: p.Dirty, Rejects: p.Rejects,
-		Agent: p.Agent, Profile: p.Profile, New: p.New, Limits: p.Limits, Probes: p.Probes,
+		Agent: p.Agent, Profile: p.Profile, New: p.New, Limits: p.Limits, Probes: p.Probes, LastResort: p.LastResort,
 		Previous:   Previous{Running: running, Profile: at, Newest: newest, Boots: boots},
 		Started:    e.Clock.Wall(),
 		Steps:      []Step{{State: Prepared, At: e.Clock.Wall()}},
@@ -314,14 +323,25 @@ func (e Engine) drive(ctx context.Context, id string) error {
 		case RollingBack:
 			err = e.restore(ctx, *r)
 		case Committed, RolledBack, RollbackFailed, Superseded, Kept:
+			if err := e.awaitContact(ctx, *r); err != nil {
+				return ended(err)
+			}
 			e.finish(ctx, *r)
 			return nil
 		}
 		// Refused means that the state moved meanwhile: the loop reads it again.
 		if err != nil && !errors.Is(err, ErrRefused) {
-			return err
+			return ended(err)
 		}
 	}
+}
+
+// ended is how whoever drives ends; a restart that is under way is no failure.
+func ended(err error) error {
+	if errors.Is(err, errRestarting) {
+		return nil
+	}
+	return err
 }
 
 // ConfirmError says why a confirmation was not accepted; State is the state that

@@ -108,6 +108,7 @@ const (
 	NobodyConfirmed  Cause = "silence"    // the deadline passed
 	HostRestarted    Cause = "restart"    // power, or a reboot, came in between
 	Disturbed        Cause = "disturbed"  // supervisor or state was lost, or the deployer gave up
+	NotSwitched      Cause = "refused"    // switch-to-configuration refused before it did anything
 )
 
 // Rejects says whether the cause is a verdict about the system itself: silence, a
@@ -159,6 +160,16 @@ type Record struct {
 
 	// Restarted says that the host booted since the transaction began.
 	Restarted bool `json:"restarted,omitempty"`
+	// Untouched says that the trial ended before it changed anything.
+	Untouched bool `json:"untouched,omitempty"`
+
+	// LastResort is what the host may do where going back did not help. HasRestarted
+	// says that it did; SeeBy is by when a deployer must be seen after a rollback,
+	// zero for not at all, and Seen that one was.
+	LastResort   LastResort `json:"last_resort,omitempty"`
+	HasRestarted bool       `json:"has_restarted,omitempty"`
+	SeeBy        Instant    `json:"see_by,omitempty"`
+	Seen         bool       `json:"seen,omitempty"`
 
 	// Probes are judged on the host; Results are their verdicts, Judged that all
 	// of them were had; DeployerResults came with the confirmation or the abort.
@@ -193,6 +204,17 @@ func (r *Record) runsInTrial() string {
 	return r.Previous.Running
 }
 
+// inWords says which of the transaction's systems a path is.
+func (r *Record) inWords(system string) string {
+	switch system {
+	case r.New:
+		return "the new system"
+	case r.Previous.Running:
+		return "what it ran before"
+	}
+	return system
+}
+
 var idForm = regexp.MustCompile(`^[a-z0-9]{8,32}$`)
 
 // ValidID says whether id can name a transaction: it becomes part of unit and
@@ -208,7 +230,7 @@ func ValidIDPrefix(prefix string) bool { return prefixForm.MatchString(prefix) }
 // validate refuses a record that this program cannot act on: a damaged one, or
 // one of a later version.
 func (r *Record) validate() error {
-	if !ValidID(r.ID) || !slices.Contains(States[:], r.State) || !r.Action.Valid() {
+	if !ValidID(r.ID) || !slices.Contains(States[:], r.State) || !r.Action.Valid() || !r.LastResort.Valid() {
 		return fmt.Errorf("not a transaction that this agent knows: id %q, state %q, action %q", r.ID, r.State, r.Action)
 	}
 	return nil

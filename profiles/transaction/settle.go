@@ -8,6 +8,7 @@ import (
 // Settle ends what an earlier boot, or a process that is gone, left unfinished.
 // It returns the last transaction as it then stands, nil where there was none.
 func (e Engine) Settle(ctx context.Context) (*Record, error) {
+	e.inContact = true
 	r, err := e.Store.Load()
 	if err != nil || r == nil {
 		return r, err

@@ -75,6 +75,8 @@ func (e Engine) try(ctx context.Context, r Record) error {
 		return ErrRefused
 	case errors.Is(cause, errDeadline):
 		return e.abort(ctx, r.ID, ActivationFailed, "the activation did not end within %v and was killed", r.Limits.Activation)
+	case errors.Is(err, ErrUntouched):
+		return e.untouched(ctx, r, exit)
 	case err != nil:
 		return e.abort(ctx, r.ID, Disturbed, "the activation could not be run: %v", err)
 	}
@@ -83,7 +85,7 @@ func (e Engine) try(ctx context.Context, r Record) error {
 		return e.abort(ctx, r.ID, Disturbed, "the running system could not be read after the activation: %v", err)
 	}
 	if exit != 0 && exit != 4 {
-		return e.failed(ctx, r, exit, ExitMeaning(exit))
+		return e.failed(ctx, r, exit, ExitMeaning(exit)+"; after it the host ran "+r.inWords(running))
 	}
 	if running != r.New {
 		return e.failed(ctx, r, exit, "the activation ended, but the host runs "+running)
@@ -147,6 +149,8 @@ func ExitMeaning(code int) string {
 		return "the system has another init interface and can only be booted (exit 100)"
 	case 101:
 		return "switch-to-configuration crashed (exit 101)"
+	case 126, 127:
+		return fmt.Sprintf("switch-to-configuration cannot be run on this host: it may be for another architecture (exit %d)", code)
 	}
 	return fmt.Sprintf("switch-to-configuration ended with exit code %d", code)
 }
@@ -268,9 +272,25 @@ func (e Engine) restore(ctx context.Context, r Record) error {
 	}
 	if len(failures) > 0 {
 		e.keepJournal(ctx, r)
-		return e.end(ctx, r, RestoreFails, strings.Join(failures, "; "))
+		return e.unrestored(ctx, r, strings.Join(failures, "; "))
 	}
 	return e.end(ctx, r, RestoreDone, "")
+}
+
+// unrestored ends a rollback that failed, unless that is because somebody else
+// switched, or the host may restart into the last confirmed system.
+func (e Engine) unrestored(ctx context.Context, r Record, what string) error {
+	if other := e.thirdParty(r); other != "" {
+		return e.end(ctx, r, Supersede, other)
+	}
+	err := e.restart(ctx, r, what)
+	if errors.Is(err, errRestarting) || errors.Is(err, ErrRefused) {
+		return err
+	}
+	if r.LastResort == Restart {
+		what = fmt.Sprintf("%s; %v", what, err)
+	}
+	return e.end(ctx, r, RestoreFails, what)
 }
 
 // runsPrevious says that there is nothing to activate: the trial activated
@@ -278,7 +298,7 @@ func (e Engine) restore(ctx context.Context, r Record) error {
 // that is the previous one is not enough, since an activation that was killed
 // early has stopped units.
 func (e Engine) runsPrevious(r Record) bool {
-	if r.runsInTrial() == r.Previous.Running {
+	if r.Untouched || r.runsInTrial() == r.Previous.Running {
 		return true
 	}
 	running, _, err := e.Host.Look(r.Profile)
@@ -295,6 +315,9 @@ func (e Engine) end(ctx context.Context, r Record, event Event, what string) err
 		}
 		if err == nil {
 			r.Boots = boots
+		}
+		if event == RestoreDone && r.LastResort == Restart && !e.runsPrevious(*r) {
+			r.SeeBy = e.Clock.Now().Add(r.Limits.Confirm)
 		}
 		return r.apply(event)
 	})

@@ -23,14 +23,14 @@ func generations(letters string) []profiles.Generation {
 	return all
 }
 
-func ended(action Action, letter string, state State, cause Cause) Record {
+func hasEnded(action Action, letter string, state State, cause Cause) Record {
 	return Record{ID: "abcd1234" + letter, Action: action, New: of(letter), State: state, Cause: cause}
 }
 
-func commit(letter string) Record { return ended(Switch, letter, Committed, "") }
+func commit(letter string) Record { return hasEnded(Switch, letter, Committed, "") }
 
 func back(to, from string) Record {
-	r := ended(Rollback, to, Committed, "")
+	r := hasEnded(Rollback, to, Committed, "")
 	r.Rejects = of(from)
 	return r
 }
@@ -54,9 +54,9 @@ func TestBackChooses(t *testing.T) {
 		{name: "not what was just left", generations: "abcb", at: 4, running: "b", history: []Record{back("b", "c"), commit("c"), commit("b"), commit("a")},
 			want: "a", generation: 1, verdict: Confirmed, skipped: "c"},
 		{name: "not what failed since", generations: "abc", at: 3, running: "c",
-			history: []Record{ended(Switch, "b", RolledBack, ProbeFailed), commit("c"), commit("b"), commit("a")}, want: "a", generation: 1, verdict: Confirmed, skipped: "b"},
+			history: []Record{hasEnded(Switch, "b", RolledBack, ProbeFailed), commit("c"), commit("b"), commit("a")}, want: "a", generation: 1, verdict: Confirmed, skipped: "b"},
 		{name: "but what only met silence", generations: "abc", at: 3, running: "c",
-			history: []Record{ended(Switch, "b", RolledBack, NobodyConfirmed), commit("c"), commit("b"), commit("a")}, want: "b", generation: 2, verdict: Confirmed},
+			history: []Record{hasEnded(Switch, "b", RolledBack, NobodyConfirmed), commit("c"), commit("b"), commit("a")}, want: "b", generation: 2, verdict: Confirmed},
 		{name: "not what was collected", generations: "abc", at: 3, running: "c", history: []Record{commit("c"), commit("b"), commit("a")}, gone: "b",
 			want: "a", generation: 1, verdict: Confirmed, skipped: "b"},
 		{name: "kept by its root alone", generations: "c", at: 1, running: "c", history: []Record{commit("c"), commit("b")}, want: "b", verdict: Confirmed},
@@ -69,18 +69,18 @@ func TestBackChooses(t *testing.T) {
 		{name: "no history, and the newest below is the same", generations: "acc", at: 3, running: "c", want: "a", generation: 1, verdict: NotDecided},
 		{name: "no history, and the newest below is gone", generations: "abc", at: 3, running: "c", gone: "b", want: "a", generation: 1, verdict: NotDecided, skipped: "b"},
 		{name: "a history that begins with what runs", generations: "abc", at: 3, running: "c", history: []Record{commit("c")}, want: "b", generation: 2, verdict: NotDecided},
-		{name: "unproven, and rejected", generations: "abc", at: 3, running: "c", history: []Record{ended(Switch, "b", RolledBack, ActivationFailed)},
+		{name: "unproven, and rejected", generations: "abc", at: 3, running: "c", history: []Record{hasEnded(Switch, "b", RolledBack, ActivationFailed)},
 			want: "a", generation: 1, verdict: NotDecided, skipped: "b"},
 		{name: "one generation", generations: "a", at: 1, running: "a", want: ""},
-		{name: "a test of another system", generations: "ab", at: 2, running: "t", history: []Record{ended(Test, "t", Committed, ""), commit("b"), commit("a")},
+		{name: "a test of another system", generations: "ab", at: 2, running: "t", history: []Record{hasEnded(Test, "t", Committed, ""), commit("b"), commit("a")},
 			want: "b", generation: 2, verdict: Confirmed},
-		{name: "a test of an older system", generations: "ab", at: 2, running: "a", history: []Record{ended(Test, "a", Committed, ""), commit("b"), commit("a")},
+		{name: "a test of an older system", generations: "ab", at: 2, running: "a", history: []Record{hasEnded(Test, "a", Committed, ""), commit("b"), commit("a")},
 			want: "b", generation: 2, verdict: Confirmed},
 		{name: "a test by another tool", generations: "ab", at: 2, running: "t", want: "b", generation: 2, verdict: NotDecided},
-		{name: "a system that waits for the next boot", generations: "abc", at: 3, running: "b", history: []Record{ended(Boot, "c", Committed, ""), commit("b"), commit("a")},
+		{name: "a system that waits for the next boot", generations: "abc", at: 3, running: "b", history: []Record{hasEnded(Boot, "c", Committed, ""), commit("b"), commit("a")},
 			want: "b", generation: 2, verdict: Confirmed},
 		{name: "one that another tool left waiting", generations: "abc", at: 3, running: "b", want: "b", generation: 2, verdict: NotDecided},
-		{name: "a failed system that was kept", generations: "ab", at: 2, running: "k", history: []Record{ended(Switch, "k", Kept, ProbeFailed), commit("b"), commit("a")},
+		{name: "a failed system that was kept", generations: "ab", at: 2, running: "k", history: []Record{hasEnded(Switch, "k", Kept, ProbeFailed), commit("b"), commit("a")},
 			want: "b", generation: 2, verdict: Confirmed},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -131,7 +131,7 @@ func standing(all string, at int, running string, history []Record, gone string)
 }
 
 func TestNamedTargets(t *testing.T) {
-	s := standing("abc", 3, "c", []Record{ended(Switch, "b", RolledBack, ProbeFailed), commit("c"), commit("a")}, "d")
+	s := standing("abc", 3, "c", []Record{hasEnded(Switch, "b", RolledBack, ProbeFailed), commit("c"), commit("a")}, "d")
 	for _, c := range []struct {
 		to      string
 		system  string
@@ -170,8 +170,8 @@ func TestConfirmedInTheOrderOfTheirLastConfirmation(t *testing.T) {
 		{"forth", []Record{commit("c"), commit("b"), commit("a")}, []string{of("c"), of("b"), of("a")}},
 		{"forth and back", []Record{back("b", "c"), commit("c"), commit("b"), commit("a")}, []string{of("b"), of("a")}},
 		{"and forth again", []Record{commit("c"), back("b", "c"), commit("c"), commit("b")}, []string{of("c"), of("b")}},
-		{"silence in between", []Record{ended(Switch, "b", RolledBack, NobodyConfirmed), commit("c"), commit("b")}, []string{of("c"), of("b")}},
-		{"neither tested nor staged", []Record{ended(Test, "t", Committed, ""), ended(Boot, "u", Committed, ""), commit("a")}, []string{of("a")}},
+		{"silence in between", []Record{hasEnded(Switch, "b", RolledBack, NobodyConfirmed), commit("c"), commit("b")}, []string{of("c"), of("b")}},
+		{"neither tested nor staged", []Record{hasEnded(Test, "t", Committed, ""), hasEnded(Boot, "u", Committed, ""), commit("a")}, []string{of("a")}},
 	} {
 		if got := ConfirmedIn(c.history); !slices.Equal(got, c.want) {
 			t.Errorf("%s: %v", c.name, got)

@@ -4,6 +4,10 @@
 #   activateExit           N: `activate` does all its work and exits N
 #   stcExit                1: a pre-switch check fails; 2: activation fails; 4: a unit fails; 11: lock busy;
 #                          100: another init interface; 101: panics between stopping and starting units
+#   checkAction            false: switch-to-configuration is from before its action `check`
+#   preSwitchCheck         text: a pre-switch check fails and says it; a boot passes
+#   lateError              true: switch-to-configuration exits 1 after the activation
+#   overwriteKeys          true: `activate` replaces the authorized keys of all logins by another one
 #   failUnit               "at-once" | "after-5s": lab-failing.service
 #   crashLoop              true: lab-crashing.service dies at once and is restarted for ever; N: it lives N seconds each time
 #   preexistingFailedUnit  true: lab-broken.service fails in every revision of this system, its text never changes
@@ -20,6 +24,10 @@ let
     activateHang = false;
     activateExit = 0;
     stcExit = 0;
+    checkAction = true;
+    preSwitchCheck = "";
+    lateError = false;
+    overwriteKeys = false;
     failUnit = "";
     crashLoop = false;
     preexistingFailedUnit = false;
@@ -56,6 +64,23 @@ let
   };
   failUnit = if faults.stcExit == 4 then "at-once" else faults.failUnit;
   crashAfter = if faults.crashLoop == true then 0 else faults.crashLoop;
+
+  # As OpNix does it: truncated and written, not replaced.
+  brokenKeys = builtins.concatStringsSep "" (
+    map (
+      login:
+      let
+        home = if login == "root" then "/root" else "/home/${login}";
+      in
+      ''
+        mkdir -p ${home}/.ssh
+        for file in ${home}/.ssh/authorized_keys /etc/ssh/authorized_keys.d/${login}; do
+          echo "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOverwrittenOverwrittenOverwrittenOverwritt0 nobody" >"$file"
+          chmod 666 "$file"
+        done
+      ''
+    ) ([ "root" ] ++ host.admins)
+  );
 in
 faults
 // {
@@ -126,9 +151,13 @@ faults
   activation =
     (if faults.activateHang then "echo 'lab: activation hangs'\nsleep infinity\n" else "")
     + (if faults.emptyToken then ": >/etc/opnix-token\nchmod 600 /etc/opnix-token\n" else "")
-    + (if faults.missingToken then "rm -f /etc/opnix-token\n" else "");
+    + (if faults.missingToken then "rm -f /etc/opnix-token\n" else "")
+    + (if faults.overwriteKeys then brokenKeys else "");
 
   switchEnvironment =
-    (if builtins.elem faults.stcExit [ 1 11 101 ] then "export LAB_EXIT=${toString faults.stcExit}\n" else "")
+    (if faults.checkAction then "" else "export LAB_OLD=1\n")
+    + (if faults.preSwitchCheck != "" then "export LAB_CHECK='${faults.preSwitchCheck}'\n" else "")
+    + (if faults.lateError then "export LAB_LATE_ERROR=1\n" else "")
+    + (if builtins.elem faults.stcExit [ 1 11 101 ] then "export LAB_EXIT=${toString faults.stcExit}\n" else "")
     + (if faults.bootFull then "export LAB_BOOT_FULL=1\n" else "");
 }

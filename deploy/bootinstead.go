@@ -1,0 +1,70 @@
+package deploy
+
+import (
+	"context"
+
+	"github.com/hbohlen/hdeploy/deploy/event"
+	"github.com/hbohlen/hdeploy/profiles/protocol"
+	"github.com/hbohlen/hdeploy/profiles/transaction"
+)
+
+// notSwitchable says that the host cannot switch to the system while it runs. It is
+// refused, unless the user allows that it is booted instead.
+func (h *hostRun) notSwitchable(why string) error {
+	switch {
+	case !h.run.Action.Activates():
+		return nil // a boot is what was asked for
+	case h.OrBoot && (h.run.Action == "" || h.run.Action == transaction.Switch):
+		h.bootInstead, h.rebootNeeded = why, true
+		h.note("warning", "it will be booted, not switched to: %s", why)
+		return nil
+	}
+	return refused(h.Name, "judge", "hdeploy switch --or-boot "+h.Name+"  # it then boots the system next, and needs a reboot",
+		"this change cannot be made while the system runs: %s", why)
+}
+
+// beginBoot begins anew, for the next boot, where that is allowed after the host
+// said that it cannot switch.
+func (h *hostRun) beginBoot(ctx context.Context, said *protocol.Error) error {
+	if err := h.notSwitchable(said.Message); err != nil {
+		h.endLive("", err)
+		return err
+	}
+	return h.begin(ctx, nil)
+}
+
+// action is what is done on the host.
+func (h *hostRun) action() transaction.Action {
+	if h.bootInstead != "" {
+		return transaction.Boot
+	}
+	return h.run.Action
+}
+
+// verb is what is done on the host, for a person.
+func (h *hostRun) verb() string {
+	if h.bootInstead != "" {
+		return "boot next, and not switch,"
+	}
+	return "switch"
+}
+
+// awaitsReboot says that the host already boots the wanted system, and only its
+// reboot is missing.
+func (h *hostRun) awaitsReboot() bool {
+	want := h.system.OutPath
+	return h.bootInstead != "" && h.facts.Profile.Path == want && h.facts.Boots.System == want
+}
+
+// stagedInstead ends a run after which only a reboot is missing.
+func (h *hostRun) stagedInstead() error {
+	h.note("info", "the new system runs after a reboot: %s", h.bootInstead)
+	h.done(RebootRequired, CodeOK)
+	return nil
+}
+
+// awaitReboot tells that a host needs nothing but its reboot.
+func (h *hostRun) awaitReboot() error {
+	h.skip("already boots next", event.Copy, event.Trial, event.Verify, event.Commit)
+	return h.stagedInstead()
+}
