@@ -67,7 +67,7 @@ func (h *hostRun) rejected() error {
 // deployer may never have learned it.
 func (h *hostRun) tellLast() {
 	if t := h.facts.Transaction; t != nil && t.State != transaction.Committed {
-		h.note("info", "the last deployment (%s by %s) was not kept: %s; %s", t.ID, t.Deployer, t.State, t.Reason)
+		h.note("info", "the last deployment (%s by %s) did not end well: %s; %s", t.ID, t.Deployer, t.State, t.Reason)
 	}
 }
 
