@@ -118,8 +118,11 @@ func (h *hostRun) judge(ctx context.Context) (err error) {
 	if err := h.checkSystem(); err != nil {
 		return err
 	}
-	if h.run.Goal == GoalTransact && h.run.Automatic && !h.run.Force && slices.Contains(h.facts.Rejected, h.system.OutPath) {
-		return h.rejected()
+	if h.run.Goal == GoalTransact && slices.Contains(h.facts.Rejected, h.system.OutPath) {
+		if h.run.Automatic && !h.run.Force {
+			return h.rejected()
+		}
+		h.note("warning", "this system was rejected on the host before")
 	}
 	h.rebootNeeded = h.run.commits() && h.needsReboot()
 	if err := h.checkBootRoom(); err != nil {
