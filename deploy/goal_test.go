@@ -123,6 +123,22 @@ func TestChecksByCommand(t *testing.T) {
 	}
 }
 
+func TestAPersonIsWarnedOfARejectedSystem(t *testing.T) {
+	for command, want := range map[string]int{"switch": 1, "boot": 1, "test": 1, "push": 0} {
+		h := wanted(t, command)
+		warnings := 0
+		h.run.Events = func(e event.Event) {
+			if e.Note != nil && e.Note.Level == "warning" && strings.Contains(e.Note.Text, "rejected") {
+				warnings++
+			}
+		}
+		h.facts.Rejected, h.sizes = []string{h.system.OutPath}, nix.Sizes{h.system.OutPath: 1}
+		if err := h.judge(t.Context()); err != nil || warnings != want {
+			t.Errorf("%s: %d warnings, %v", command, warnings, err)
+		}
+	}
+}
+
 func TestNobodyProbesWhatDoesNotRun(t *testing.T) {
 	for command, want := range map[string]int{"switch": 1, "test": 1, "rollback": 1, "boot": 0, "push": 0, "dry-activate": 0} {
 		h := wanted(t, command)

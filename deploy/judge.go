@@ -67,7 +67,7 @@ func (h *hostRun) rejected() error {
 // deployer may never have learned it.
 func (h *hostRun) tellLast() {
 	if t := h.facts.Transaction; t != nil && t.State != transaction.Committed {
-		h.note("info", "the last deployment (%s by %s) was not kept: %s; %s", t.ID, t.Deployer, t.State, t.Reason)
+		h.note("info", "the last deployment (%s by %s) did not end well: %s; %s", t.ID, t.Deployer, t.State, t.Reason)
 	}
 }
 
@@ -119,8 +119,11 @@ func (h *hostRun) judge(ctx context.Context) (err error) {
 	if err := h.checkSystem(); err != nil {
 		return err
 	}
-	if h.run.Goal == GoalTransact && h.run.Automatic && !h.run.Force && slices.Contains(h.facts.Rejected, h.system.OutPath) {
-		return h.rejected()
+	if h.run.Goal == GoalTransact && slices.Contains(h.facts.Rejected, h.system.OutPath) {
+		if h.run.Automatic && !h.run.Force {
+			return h.rejected()
+		}
+		h.note("warning", "this system was rejected on the host before")
 	}
 	h.rebootNeeded = h.rebootNeeded || h.run.commits() && h.needsReboot()
 	if err := h.checkBootRoom(); err != nil {

@@ -24,20 +24,20 @@ func (h *hostRun) preview() error {
 }
 
 func (h *hostRun) plan() string {
-	new, size := h.system.OutPath, humanize.IBytes(uint64(h.lacks.Load()))
+	wanted, size := h.system.OutPath, humanize.IBytes(uint64(h.lacks.Load()))
 	switch {
 	case h.run.Goal == GoalPush:
-		return fmt.Sprintf("would copy %s and keep %s; what runs and boots stays %s", size, new, h.facts.Running)
+		return fmt.Sprintf("would copy %s and keep %s; what runs and boots stays %s", size, wanted, h.facts.Running)
 	case h.unchanged() && !h.run.activates():
-		return "already boots " + new
+		return "already boots " + wanted
 	case h.unchanged():
-		return "already runs " + new
+		return "already runs " + wanted
 	case !h.run.activates():
-		return fmt.Sprintf("would copy %s and boot %s from the next boot on; what runs stays %s", size, new, h.facts.Running)
+		return fmt.Sprintf("would copy %s and boot %s from the next boot on; what runs stays %s", size, wanted, h.facts.Running)
 	case !h.run.commits():
-		return fmt.Sprintf("would copy %s and test %s until the next boot; what boots stays %s", size, new, h.facts.Profile.Path)
+		return fmt.Sprintf("would copy %s and test %s until the next boot; what boots stays %s", size, wanted, h.facts.Profile.Path)
 	}
-	return fmt.Sprintf("would copy %s and %s from %s to %s", size, h.verb(), h.facts.Running, new)
+	return fmt.Sprintf("would copy %s and %s from %s to %s", size, h.verb(), h.facts.Running, wanted)
 }
 
 // answerLimit is how long the answer to a request may be on its way.
@@ -45,28 +45,39 @@ const answerLimit = 30 * time.Second
 
 // dryActivate copies the closure and asks it what its activation would do.
 func (h *hostRun) dryActivate(ctx context.Context) error {
-	h.skip("only previewed", event.Trial, event.Verify, event.Commit)
-	return h.copyAnd(ctx, func(ctx context.Context) (err error) {
-		done := h.phase(event.Preview)
-		detail := ""
-		defer func() { done(detail, err) }()
-		ctx, cancel := context.WithTimeout(ctx, h.Timeouts.Activation+answerLimit)
-		defer cancel()
-		said, err := h.agent.DryActivate(ctx, protocol.DryActivateRequest{ID: h.id, New: h.system.OutPath, Limit: h.Timeouts.Activation})
-		if err != nil {
-			return h.notAnswered("preview", err)
-		}
-		for _, line := range said.Lines {
-			h.run.emit(event.Event{Type: "line", Host: h.Name, Phase: event.Preview, Line: &event.Line{Source: "dry-activate", Text: line}})
-		}
-		if said.ExitCode != 0 {
-			return h.notPreviewed(said)
-		}
-		h.done(Previewed, CodeOK)
-		h.outcome.Changes = readChanges(said.Lines)
-		detail = plural(h.outcome.Changes.Count(), "unit") + " would be touched"
-		return nil
+	var changes *event.Changes
+	err := h.copyAnd(ctx, func(ctx context.Context) (err error) {
+		changes, err = h.askChanges(ctx)
+		return err
 	})
+	if err != nil {
+		return err
+	}
+	h.skip("only previewed", event.Trial, event.Verify, event.Commit)
+	h.done(Previewed, CodeOK)
+	h.outcome.Changes = changes
+	return nil
+}
+
+func (h *hostRun) askChanges(ctx context.Context) (changes *event.Changes, err error) {
+	done := h.phase(event.Preview)
+	detail := ""
+	defer func() { done(detail, err) }()
+	ctx, cancel := context.WithTimeout(ctx, h.Timeouts.Activation+answerLimit)
+	defer cancel()
+	said, err := h.agent.DryActivate(ctx, protocol.DryActivateRequest{ID: h.id, New: h.system.OutPath, Limit: h.Timeouts.Activation})
+	if err != nil {
+		return nil, h.notAnswered("preview", err)
+	}
+	for _, line := range said.Lines {
+		h.run.emit(event.Event{Type: "line", Host: h.Name, Phase: event.Preview, Line: &event.Line{Source: "dry-activate", Text: line}})
+	}
+	if said.ExitCode != 0 {
+		return nil, h.notPreviewed(said)
+	}
+	changes = readChanges(said.Lines)
+	detail = plural(changes.Count(), "unit") + " would be touched"
+	return changes, nil
 }
 
 // notPreviewed is a system that refuses already to say what it would do.

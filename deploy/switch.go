@@ -34,7 +34,7 @@ func Run(ctx context.Context, r Request) (Report, error) {
 	defer run.close()
 	if r.Keep && r.changes() {
 		run.emit(event.Event{Type: "note", Note: &event.Note{Level: "warning",
-			Text: "--no-rollback: a new system that fails its trial is left running; a host that cannot be reached still goes back"}})
+			Text: "--no-rollback: a new system that fails its trial is left running; only silence takes it back"}})
 	}
 	hostRuns := make([]*hostRun, len(r.Hosts))
 	for i, h := range r.Hosts {
