@@ -69,6 +69,7 @@ func (h *hostRun) find(ctx context.Context, id string) (err error) {
 		return h.notFound(errors.New("the host remembers no transaction"))
 	}
 	h.adopt(*t)
+	h.run.Action = t.Action
 	h.note("info", "transaction %s by %s, begun %s: %s", t.ID, t.Deployer, t.Started.Local().Format("2006-01-02 15:04:05 MST"), t.State)
 	return nil
 }

@@ -60,6 +60,10 @@ func (h *hostRun) rollBack(ctx context.Context, r RollbackRequest) error {
 		return err
 	}
 	if t := h.open(); t != nil {
+		if t.Action == transaction.Rollback {
+			return refused(h.Name, "lock", "hdeploy attach "+h.Name, "%s is going back already, since %s: to %s", t.Deployer,
+				t.Started.Local().Format("2006-01-02 15:04:05 MST"), t.New)
+		}
 		h.adopt(*t)
 		if err := h.agree(ctx, r, aborting(*t)); err != nil {
 			return err
@@ -155,10 +159,18 @@ func aborting(t protocol.Status) event.Plan {
 }
 
 // alerting makes probes tell and not decide: what fails before and after a
-// rollback, in the middle of an incident, must not undo it.
+// rollback, in the middle of an incident, must not undo it. Nothing was evaluated,
+// so that nothing is said about what a configuration does not enable.
 func alerting(specs []probe.Spec) []probe.Spec {
 	for i := range specs {
-		specs[i].OnFail, specs[i].OnUnknown = probe.Alert, probe.Alert
+		s := &specs[i]
+		s.OnFail, s.OnUnknown = probe.Alert, probe.Alert
+		if s.OnePassword != nil {
+			s.OnePassword.NotConfigured = false
+		}
+		if s.Hercules != nil {
+			s.Hercules.NotConfigured = false
+		}
 	}
 	return specs
 }

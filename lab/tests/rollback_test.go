@@ -163,7 +163,7 @@ func (s *site) byHand(command string) string {
 	return system
 }
 
-func TestRollbackOfWhatLocksThePreviousOneOutIsNotUndoneByAProbe(t *testing.T) {
+func TestFailedProbeDoesNotUndoARollback(t *testing.T) {
 	s := newSite(t, lab.HostOptions{})
 	systems := s.committed("1", "2")
 	s.inventory.Probes = `["never"]`
@@ -307,4 +307,36 @@ func TestRollbackAsksOnATerminal(t *testing.T) {
 		t.Errorf("it did not go back:\n%s", said)
 	}
 	requireRuns(t, s.snapshot(), systems[0])
+}
+
+func TestTwoRollbacksAtOnceDoNotUndoEachOther(t *testing.T) {
+	s := newSite(t, lab.HostOptions{})
+	systems := s.committed("1", "2")
+	s.hold(40 * time.Second)
+	first := s.start("rollback", command{args: []string{"--yes"}, env: []string{"USER=alice"}})
+	first.awaitPhase(event.Verify, event.Started)
+	s.rollback().require("refused", 5).requireFailure("alice@workstation is going back already", systems[0], "hdeploy attach")
+	s.release()
+	first.wait().requireCommitted(s, systems[0])
+}
+
+func TestRollbackAsksThePresetsWithoutAnEvaluation(t *testing.T) {
+	s := newSite(t, lab.HostOptions{})
+	s.inventory.Probes = `["onepassword-secrets", "hercules-ci-agent"]`
+	s.inventory.Tables = quickHercules
+	var systems []string
+	for _, revision := range []string{"1", "2"} {
+		s.configure(settings{"revision": revision, "opnix": settings{}, "hercules": settings{"restarter": false}})
+		systems = append(systems, s.deploy().require("committed", 0).Outcome.Closure)
+	}
+	r := s.rollback().requireCommitted(s, systems[0])
+	judged := 0
+	for _, e := range r.events() {
+		if e.Probe != nil && e.Probe.Verdict == "pass" && e.Probe.Policy == "alert" && !strings.Contains(e.Probe.Seen, "evaluated configuration") {
+			judged++
+		}
+	}
+	if judged != 2 {
+		t.Errorf("%d probes passed; %s", judged, r.story())
+	}
 }
