@@ -52,6 +52,8 @@ type Engine struct {
 	Store Store
 	Clock Clock
 	Host  Host
+	// Restarter is needed for the action [Reboot] only.
+	Restarter Restarter
 	// Log is told each state that is driven, for the journal; nil for nobody.
 	Log func(Record)
 }
@@ -348,7 +350,7 @@ func (e Engine) Confirm(ctx context.Context, id string, results []probe.Result) 
 		if err != nil {
 			return err
 		}
-		if running != r.runsInTrial() || at.Link != r.Previous.Profile.Link {
+		if running != r.runsInTrial() || !r.holds(at) {
 			r.because(Disturbed, "somebody else switched: the host runs %s, its profile is %s", running, at.Path)
 			return r.apply(Supersede)
 		}

@@ -320,6 +320,12 @@ func (r *rig) put(s State, change ...func(*Record)) *Record {
 	return record
 }
 
+// settle settles on a host whose units run at once.
+func (r *rig) settle() (*Record, error) {
+	r.host.supervise = func(ctx context.Context, _ Record) error { return r.Engine.Supervise(ctx, id) }
+	return r.Settle(r.ctx())
+}
+
 // attend holds the claim that a supervisor holds.
 func (r *rig) attend() {
 	r.t.Helper()
