@@ -17,6 +17,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -121,6 +122,10 @@ func (h Host) Arm(ctx context.Context, r transaction.Record) error {
 	if err := writeLastResort(r, h.open(r.ID)); err != nil {
 		return fmt.Errorf("arm the dead-man's switch: %v", err)
 	}
+	// It helps after a power cut, and nothing depends on it.
+	var attaching sync.WaitGroup
+	defer attaching.Wait()
+	attaching.Go(func() { _ = attachResume() })
 	m := systemd.Of(r.Previous.Running)
 	start, err := m.ManagerStart(ctx)
 	if err != nil {
@@ -289,7 +294,8 @@ func (h Host) Fence(ctx context.Context, id string) error {
 // left of it must not act any more. Where the dead-man's timer cannot be stopped
 // its program stays, to find the transaction finished.
 func (h Host) Finish(ctx context.Context, r transaction.Record) error {
-	failures := []error{os.RemoveAll(h.open(r.ID)), keepConfirmed(r)}
+	failures := []error{os.RemoveAll(h.open(r.ID)), keepConfirmed(r), detachResume()}
+	h.Store.DropBaseline(r.ID)
 	failures = append(failures, profiles.RemoveRoot(r.ID+"-new"), profiles.RemoveAbandonedRoots(ofTransaction))
 	if r.State != transaction.RollbackFailed {
 		failures = append(failures, profiles.RemoveRoot(r.ID+"-previous"))

@@ -144,3 +144,21 @@ func (e Engine) restartBack(bound context.Context, r Record) error {
 func (r *Record) holds(at profiles.Generation) bool {
 	return at.Link == r.Previous.Profile.Link || r.Action == Reboot && at.Path == r.New
 }
+
+// RebootNow asks for a reboot that has nothing to do with a transaction, unless
+// one is under way or the host is frozen.
+func (e Engine) RebootNow(ctx context.Context, deployer string, force bool) error {
+	return e.Store.locked(ctx, func() error {
+		last, err := e.Store.Load()
+		if err != nil {
+			return err
+		}
+		if last != nil && !last.State.Final() {
+			return &LockedError{Holder: *last}
+		}
+		if err := e.admit(Plan{Deployer: deployer, Force: force}); err != nil {
+			return err
+		}
+		return e.Restarter.Restart(ctx)
+	})
+}
