@@ -95,6 +95,9 @@ var ErrMoved = errors.New("the host's system changed since it was looked at")
 // dead-man's switch and starts the supervisor, in this order: from here on the
 // host returns by itself. On error nothing was changed and nothing is left.
 func (e Engine) Prepare(ctx context.Context, p Plan) (*Record, error) {
+	if p.Action == Reboot && e.Restarter == nil {
+		return nil, errNoRestarter
+	}
 	if err := e.Store.Reserve(); err != nil {
 		return nil, err
 	}

@@ -24,15 +24,17 @@ type Restarter interface {
 	AwaitBoot(ctx context.Context, r Record) error
 }
 
+var errNoRestarter = errors.New("this host cannot be rebooted from here")
+
 // goingDown says that the transaction itself asked for a reboot of this boot,
 // which has not come about yet: that nobody acts for it any more is then right.
 func (e Engine) goingDown(r Record) bool {
 	return slices.Contains(r.Reboots, e.Clock.BootID()) && e.Clock.Now() < r.DeadMan
 }
 
-// restart records that the transaction asks for a reboot, since after it only the
+// askReboot records that the transaction asks for a reboot, since after it only the
 // record knows, and waits until it comes about. It returns when bound ends.
-func (e Engine) restart(bound context.Context, r Record) error {
+func (e Engine) askReboot(bound context.Context, r Record) error {
 	_, err := e.update(bound, r.ID, func(now *Record) error {
 		if now.State != r.State {
 			return ErrRefused
@@ -76,7 +78,7 @@ func (e Engine) tryBoot(ctx context.Context, r Record) error {
 func (e Engine) bootOnce(ctx, bound context.Context, r Record) error {
 	err := e.Restarter.Stage(bound, r)
 	if err == nil {
-		err = e.restart(bound, r)
+		err = e.askReboot(bound, r)
 	}
 	switch {
 	case errors.Is(context.Cause(bound), errMoved) || errors.Is(err, ErrRefused):
@@ -131,7 +133,7 @@ func (e Engine) restartsBack(r Record) bool {
 func (e Engine) restartBack(bound context.Context, r Record) error {
 	half, cancel := context.WithTimeout(bound, r.Limits.Rollback/2)
 	defer cancel()
-	err := e.restart(half, r)
+	err := e.askReboot(half, r)
 	if err == nil {
 		err = fmt.Errorf("the host did not reboot within %v", r.Limits.Rollback/2)
 	}
@@ -148,6 +150,9 @@ func (r *Record) holds(at profiles.Generation) bool {
 // RebootNow asks for a reboot that has nothing to do with a transaction, unless
 // one is under way or the host is frozen.
 func (e Engine) RebootNow(ctx context.Context, deployer string, force bool) error {
+	if e.Restarter == nil {
+		return errNoRestarter
+	}
 	return e.Store.locked(ctx, func() error {
 		last, err := e.Store.Load()
 		if err != nil {
