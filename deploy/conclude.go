@@ -23,6 +23,8 @@ func (h *hostRun) conclude(ctx context.Context, followErr error) error {
 		return h.committed()
 	case transaction.RolledBack:
 		return h.rolledBack(ctx)
+	case transaction.Kept:
+		return h.kept(ctx)
 	case transaction.Superseded:
 		return h.lookNow(Unknown, "superseded", fmt.Errorf("%s; hdeploy touched nothing after that", h.status.Reason))
 	default:
@@ -48,8 +50,36 @@ func (h *hostRun) committed() error {
 		h.done(Degraded, CodeDegraded)
 		return nil
 	}
-	h.done(Committed, CodeOK)
+	h.done(h.achieved(), CodeOK)
 	return nil
+}
+
+func (h *hostRun) achieved() Word {
+	switch {
+	case !h.run.activates():
+		return Staged
+	case !h.run.commits():
+		return Tested
+	}
+	return Committed
+}
+
+// kept tells of a system that failed and that the user wanted to look at.
+func (h *hostRun) kept(ctx context.Context) error {
+	runs, boots := "which failed", h.status.Previous
+	if h.status.Running != h.system.OutPath {
+		runs = "since the new system was not activated, or not wholly"
+	}
+	if b := h.facts.Boots.System; b != "" {
+		boots = b
+	}
+	f := h.lookNow(Kept, h.failedStep(), fmt.Errorf(
+		"%s\n--no-rollback: NOTHING WAS TAKEN BACK, and no deadline takes it back any more\nit runs %s, %s\nit still boots %s, the old system",
+		h.reasons(), h.status.Running, runs, boots))
+	h.status.Boots = h.facts.Boots.System // a trial leaves it alone
+	f.Next = "hdeploy rollback " + h.Name + "\n" + h.ssh("systemctl reboot") + "  # boots the old system\n" + f.Next
+	f.Log = h.logOf(ctx)
+	return f
 }
 
 // rolledBack says so only when the previous system was seen over a connection

@@ -118,7 +118,7 @@ func (h *hostRun) dialDaemon(ctx context.Context) (net.Conn, error) {
 }
 
 func (h *hostRun) copyFailure(err, link error) error {
-	f := &Failure{Host: h.Name, Step: "copy", Cause: err, Word: Failed, Code: CodeCopy, Next: "hdeploy switch " + h.Name}
+	f := &Failure{Host: h.Name, Step: "copy", Cause: err, Word: Failed, Code: CodeCopy, Next: h.again()}
 	var failed *nix.Error
 	diskFull := errors.As(err, &failed) && failed.Kind == nix.DiskFull
 	switch said := h.daemonSaid.LastLine(); {

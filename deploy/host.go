@@ -165,7 +165,7 @@ func (h *hostRun) use(conn *remote.Conn, a *agent.Agent) {
 func (h *hostRun) preflight(ctx context.Context) (err error) {
 	done := h.phase(event.Preflight)
 	defer func() { done(describe(h.facts), err) }()
-	conn, a, err := h.connect(ctx, agent.AskFacts(protocol.FactsRequest{Profile: profiles.System, LookOnly: h.run.DryRun}, &h.facts))
+	conn, a, err := h.connect(ctx, agent.AskFacts(protocol.FactsRequest{Profile: profiles.System, LookOnly: !h.run.changes()}, &h.facts))
 	if err != nil {
 		return h.connectionFailure("connect", err)
 	}
@@ -180,24 +180,32 @@ func describe(f protocol.Facts) string {
 	return fmt.Sprintf("%s, generation %d", f.Hostname, f.Profile.Number)
 }
 
-// unchanged says that running system, profile and what boots already are the
-// wanted one. A boot loader that cannot be read does not count against it.
+// unchanged says that what the action would make the wanted system already is: the
+// running one, and the profile and what boots. A boot loader that cannot be read
+// does not count against it.
 func (h *hostRun) unchanged() bool {
-	want := h.system.OutPath
-	return h.facts.Running == want && h.facts.Profile.Path == want &&
-		(h.facts.Boots.System == want || h.facts.BootsError != "" && h.facts.Boots.System == "")
+	want, f := h.system.OutPath, h.facts
+	boots := f.Profile.Path == want && (f.Boots.System == want || f.BootsError != "" && f.Boots.System == "")
+	return h.run.Goal == GoalTransact && (f.Running == want || !h.run.activates()) && (boots || !h.run.commits())
 }
 
 // deploy is everything after the build for one host.
 func (h *hostRun) deploy(ctx context.Context) error {
+	if h.run.Goal == GoalBuild {
+		return h.built()
+	}
 	if err := h.judge(ctx); err != nil {
 		return err
 	}
-	if h.run.DryRun {
+	switch {
+	case h.run.DryRun:
 		return h.preview()
-	}
-	if h.unchanged() {
+	case h.unchanged():
 		return h.judgeUnchanged(ctx)
+	case h.run.Goal == GoalPush:
+		return h.push(ctx)
+	case h.run.Goal == GoalDryActivate:
+		return h.dryActivate(ctx)
 	}
 	return h.transact(ctx)
 }
@@ -284,6 +292,7 @@ func (h *hostRun) finish(ctx context.Context) event.Outcome {
 		h.outcome.Failure = h.failure.event()
 	}
 	o := *h.outcome
+	o.Action = h.run.command()
 	o.Closure, o.Previous, o.Running = h.system.OutPath, h.facts.Running, h.facts.Running
 	o.Boots = h.facts.Boots.System
 	if o.Boots == "" && h.facts.BootsError != "" {

@@ -48,14 +48,14 @@ func (h *hostRun) checkHost() error {
 		return h.locked(t)
 	}
 	h.tellLast()
-	if f.Freeze != nil && !h.run.Force && !h.run.DryRun {
+	if f.Freeze != nil && !h.run.Force && h.run.changes() {
 		return h.frozen((&transaction.FrozenError{Freeze: *f.Freeze}).Error())
 	}
 	return h.checkSpace()
 }
 
 func (h *hostRun) frozen(why string) error {
-	return refused(h.Name, "freeze", "hdeploy unlock "+h.Name, "%s", why)
+	return refused(h.Name, "freeze", "hdeploy unlock "+h.Name+", and with --force it is deployed all the same", "%s", why)
 }
 
 func (h *hostRun) rejected() error {
@@ -90,13 +90,14 @@ func (h *hostRun) locked(t *protocol.Status) error {
 func (h *hostRun) checkSpace() error {
 	for _, place := range []struct {
 		path       string
+		used       bool
 		free, need uint64
 	}{
-		{"/nix/store", h.facts.FreeStore, storeReserve},
-		{"/boot", h.facts.FreeBoot, bootReserve},
-		{"/var/lib", h.facts.FreeState, stateReserve},
+		{"/nix/store", true, h.facts.FreeStore, storeReserve},
+		{"/boot", h.run.commits(), h.facts.FreeBoot, bootReserve},
+		{"/var/lib", h.run.Goal == GoalTransact, h.facts.FreeState, stateReserve},
 	} {
-		if place.free < place.need {
+		if place.used && place.free < place.need {
 			return refused(h.Name, "space", h.ssh("nix-collect-garbage"), "%s is full: %s free, %s needed",
 				place.path, humanize.IBytes(place.free), humanize.IBytes(place.need))
 		}
@@ -117,10 +118,10 @@ func (h *hostRun) judge(ctx context.Context) (err error) {
 	if err := h.checkSystem(); err != nil {
 		return err
 	}
-	if h.run.Automatic && !h.run.Force && slices.Contains(h.facts.Rejected, h.system.OutPath) {
+	if h.run.Goal == GoalTransact && h.run.Automatic && !h.run.Force && slices.Contains(h.facts.Rejected, h.system.OutPath) {
 		return h.rejected()
 	}
-	h.rebootNeeded = h.needsReboot()
+	h.rebootNeeded = h.run.commits() && h.needsReboot()
 	if err := h.checkBootRoom(); err != nil {
 		return err
 	}
@@ -138,12 +139,15 @@ func (h *hostRun) checkSystem() error {
 	if _, err := os.Stat(filepath.Join(h.system.OutPath, "bin/switch-to-configuration")); err != nil {
 		return refused(h.Name, "judge", "correct the attribute of "+h.Name+" in deploy.toml", "%s is not a NixOS system: it has no bin/switch-to-configuration", h.system.OutPath)
 	}
+	if !h.run.activates() {
+		return nil // what cannot be switched to may well be booted
+	}
 	keys, err := inhibited(h.facts.Inhibitors, filepath.Join(h.system.OutPath, "switch-inhibitors"))
 	if err != nil {
 		return refused(h.Name, "judge", "nix build "+h.run.Flake, "%v", err)
 	}
 	if len(keys) > 0 {
-		return refused(h.Name, "judge", "nixos-rebuild boot --flake "+h.run.Flake+"#"+h.Name+" --target-host "+h.User+"@"+h.Address+", and reboot",
+		return refused(h.Name, "judge", "hdeploy boot "+h.Name+", and reboot",
 			"this change cannot be made while the system runs (%s): it needs a reboot", strings.Join(keys, ", "))
 	}
 	return nil
@@ -192,7 +196,7 @@ func (h *hostRun) needsReboot() bool {
 // checkBootRoom refuses a new kernel or initrd that does not fit into a /boot of
 // its own: boot loaders that cannot read the store copy them there, at commit.
 func (h *hostRun) checkBootRoom() error {
-	if !h.facts.OwnBoot {
+	if !h.facts.OwnBoot || !h.run.commits() {
 		return nil
 	}
 	need := uint64(bootReserve)
@@ -259,16 +263,4 @@ func (h *hostRun) askMissing(ctx context.Context) (paths int, err error) {
 	}
 	h.lacks.Store(lacks)
 	return len(missing), nil
-}
-
-// preview tells what a run would do.
-func (h *hostRun) preview() error {
-	if h.unchanged() {
-		h.note("info", "already runs %s", h.system.OutPath)
-	} else {
-		h.note("info", "would copy %s and switch from %s to %s", humanize.IBytes(uint64(h.lacks.Load())), h.facts.Running, h.system.OutPath)
-	}
-	h.skip("dry run", event.Copy, event.Trial, event.Verify, event.Commit)
-	h.done(Previewed, CodeOK)
-	return nil
 }

@@ -100,7 +100,7 @@ func TestCheckSystem(t *testing.T) {
 	}
 	put(t, filepath.Join(h.system.OutPath, "switch-inhibitors"), `{"dbus":"broker","same":"x"}`)
 	h.facts.Inhibitors = json.RawMessage(`{"dbus":"daemon","same":"x"}`)
-	refusal(t, h.checkSystem(), "judge", "dbus", "needs a reboot", "/home/ann/flake#web1")
+	refusal(t, h.checkSystem(), "judge", "dbus", "needs a reboot", "hdeploy boot web1")
 	put(t, filepath.Join(h.system.OutPath, "switch-inhibitors"), `{`)
 	refusal(t, h.checkSystem(), "judge", "read switch inhibitors")
 	h.system.OutPath = t.TempDir()

@@ -13,7 +13,9 @@ type Request struct {
 	Hosts []hosts.Host
 	// Flake is the flake reference, absolute where it is a path.
 	Flake string
-	// Action, Keep, Automatic and Force are as in [transaction.Plan].
+	// Goal is how far the run goes. Action, Keep, Automatic and Force are as in
+	// [transaction.Plan], and mean nothing to another goal than a transaction.
+	Goal             Goal
 	Action           transaction.Action
 	Keep             bool
 	Automatic, Force bool

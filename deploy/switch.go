@@ -23,16 +23,19 @@ import (
 // atOnce is how many hosts are worked on at the same time.
 const atOnce = 10
 
-// Switch makes every host of the request run its system, or leaves it with the
-// one it had. The error is for what concerns the whole run before any host has
+// Run brings every host of the request to its goal, or leaves it as it was. The error is for what concerns the whole run before any host has
 // an outcome: no usable Nix. Everything else is in the report.
-func Switch(ctx context.Context, r Request) (Report, error) {
+func Run(ctx context.Context, r Request) (Report, error) {
 	program, err := nix.Find(ctx)
 	if err != nil {
 		return Report{}, err
 	}
 	run := &run{Request: r, nix: program, started: time.Now()}
 	defer run.close()
+	if r.Keep && r.changes() {
+		run.emit(event.Event{Type: "note", Note: &event.Note{Level: "warning",
+			Text: "--no-rollback: a new system that fails its trial is left running; a host that cannot be reached still goes back"}})
+	}
 	hostRuns := make([]*hostRun, len(r.Hosts))
 	for i, h := range r.Hosts {
 		hostRuns[i] = newHostRun(run, h)
@@ -52,6 +55,8 @@ type run struct {
 	started time.Time
 	mu      sync.Mutex
 	closers []func()
+	// revision is known, or asked for, once something is built for a transaction.
+	revision *asking
 }
 
 // onClose registers what ends with the run.
@@ -121,12 +126,9 @@ func (r *run) evaluateAndLook(ctx context.Context, hostRuns []*hostRun) error {
 		group.Wait()
 		return err
 	}
-	looking := errgroup.Group{}
-	looking.SetLimit(atOnce)
-	for _, h := range hostRuns {
-		looking.Go(func() error { h.fail(h.preflight(ctx)); return nil })
+	if r.Goal != GoalBuild {
+		r.look(ctx, hostRuns)
 	}
-	_ = looking.Wait() // the hosts keep their own failures
 	group.Wait()
 	for _, h := range hostRuns {
 		if evalErr != nil {
@@ -135,15 +137,27 @@ func (r *run) evaluateAndLook(ctx context.Context, hostRuns []*hostRun) error {
 			continue
 		}
 		h.system = evaluated[h.Name]
-		if h.failure == nil {
+		if h.failure == nil && r.Goal != GoalBuild {
 			h.fail(h.checkArchitecture())
 		}
 	}
 	return nil
 }
 
+func (r *run) look(ctx context.Context, hostRuns []*hostRun) {
+	looking := errgroup.Group{}
+	looking.SetLimit(atOnce)
+	for _, h := range hostRuns {
+		looking.Go(func() error { h.fail(h.preflight(ctx)); return nil })
+	}
+	_ = looking.Wait() // the hosts keep their own failures
+}
+
 func (r *run) checkNix(ctx context.Context) error {
 	version, err := r.nix.Version(ctx)
+	if ctx.Err() != nil {
+		return nil // an interruption says nothing about Nix; each host tells of it
+	}
 	if err == nil && !version.Usable() {
 		err = &nix.TooOldError{Have: version}
 	}
@@ -176,9 +190,13 @@ func (r *run) build(ctx context.Context, hostRuns []*hostRun) {
 	if len(wanted) == 0 {
 		return
 	}
+	r.askRevision(ctx)
 	done := r.phase("", event.Build)
 	var measuring sync.WaitGroup
 	for _, h := range building {
+		if r.Goal == GoalBuild {
+			break // nobody asks what a copy would cost
+		}
 		measuring.Go(func() { h.measure(ctx) })
 	}
 	defer measuring.Wait()

@@ -37,7 +37,8 @@ func (h *hostRun) transact(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := h.copyAndBegin(ctx, specs); err != nil {
+	begin := func(ctx context.Context) error { return h.begin(ctx, specs) }
+	if err := h.copyAnd(ctx, begin); err != nil {
 		return err
 	}
 	// What runs on the host does not end with this run's context: the host is
@@ -62,27 +63,6 @@ func (h *hostRun) transact(ctx context.Context) error {
 	return h.conclude(settled, err)
 }
 
-// copyAndBegin copies again what was collected on the host between the copy and
-// the root that keeps it.
-func (h *hostRun) copyAndBegin(ctx context.Context, specs []probe.Spec) error {
-	for range copyAttempts {
-		if err := h.copy(ctx); err != nil {
-			return err
-		}
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		err := h.begin(ctx, specs)
-		var said *protocol.Error
-		if !errors.As(err, &said) || said.Code != protocol.CodeMissing {
-			return err
-		}
-		h.note("warning", "the closure was collected on the host after the copy; copying again")
-	}
-	return &Failure{Host: h.Name, Step: "copy", Word: Failed, Code: CodeCopy, Next: h.ssh("journalctl -u nix-gc -n 20"),
-		Cause: fmt.Errorf("the closure was collected on the host %d times before it could be kept", copyAttempts)}
-}
-
 func (h *hostRun) limits(specs []probe.Spec) transaction.Limits {
 	t := h.Timeouts
 	return transaction.Limits{
@@ -97,8 +77,9 @@ func (h *hostRun) begin(ctx context.Context, specs []probe.Spec) error {
 	// request that may have reached it.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), beginLimit)
 	defer cancel()
+	revision := h.run.revision.get(ctx)
 	request := protocol.StartRequest{
-		ID: h.id, Deployer: h.run.Deployer, Profile: profiles.System, New: h.system.OutPath,
+		ID: h.id, Deployer: h.run.Deployer, Revision: revision.Commit, Dirty: revision.Dirty, Profile: profiles.System, New: h.system.OutPath,
 		Running: h.facts.Running, Limits: h.limits(specs), Probes: from(specs, probe.FromHost),
 		Action: h.run.Action, Keep: h.run.Keep, Automatic: h.run.Automatic, Force: h.run.Force,
 	}
@@ -132,7 +113,7 @@ func (h *hostRun) startFailure(err error) error {
 	var said *protocol.Error
 	switch {
 	case !errors.As(err, &said):
-		err = &Failure{Host: h.Name, Step: "start", Word: Unknown, Code: CodeLookNow, Next: "hdeploy switch " + h.Name,
+		err = &Failure{Host: h.Name, Step: "start", Word: Unknown, Code: CodeLookNow, Next: h.again(),
 			Cause: fmt.Errorf("the connection was lost while the trial was being started (%v); unless it is confirmed the host goes back by itself", err)}
 	case said.Code == protocol.CodeMissing:
 		return err
@@ -143,7 +124,7 @@ func (h *hostRun) startFailure(err error) error {
 	case said.Code == protocol.CodeRejected:
 		err = h.rejected()
 	default:
-		err = refused(h.Name, "start", "hdeploy switch "+h.Name, "%s", said.Message)
+		err = refused(h.Name, "start", h.again(), "%s", said.Message)
 	}
 	h.endLive("", err)
 	return err
@@ -218,7 +199,7 @@ func (h *hostRun) enter(s transaction.State) {
 	switch s {
 	case transaction.Waiting:
 		if h.lived == event.Trial {
-			h.endLive("active, not yet confirmed", nil)
+			h.endLive(h.tried(), nil)
 		}
 		if h.lived != event.Verify {
 			h.dialAhead(h.proving)
@@ -228,9 +209,9 @@ func (h *hostRun) enter(s transaction.State) {
 		h.noteAll()
 	case transaction.Committing:
 		h.endLive(h.verified(), nil)
-		h.beginLive(event.Commit)
+		h.beginCommit()
 	case transaction.Committed:
-		h.beginLive(event.Commit)
+		h.beginCommit()
 		h.endLive("", nil)
 	case transaction.RollingBack, transaction.RolledBack:
 		if h.lived != event.Rollback {
@@ -241,6 +222,24 @@ func (h *hostRun) enter(s transaction.State) {
 	case transaction.RollbackFailed, transaction.Superseded, transaction.Kept:
 		h.endLive("", errors.New(h.status.Reason))
 	case transaction.Prepared, transaction.Trying: // the trial was begun here
+	}
+}
+
+func (h *hostRun) tried() string {
+	if !h.run.activates() {
+		return "nothing to activate"
+	}
+	return "active, not yet confirmed"
+}
+
+// beginCommit begins the last phase, which a test does not have.
+func (h *hostRun) beginCommit() {
+	switch {
+	case h.run.commits():
+		h.beginLive(event.Commit)
+	case h.lived != event.Commit:
+		h.lived = event.Commit
+		h.skip("only tested", event.Commit)
 	}
 }
 

@@ -122,7 +122,15 @@ func (l *logReader) read(name string) []string {
 
 // printable caps a line and removes what could act on a terminal.
 func printable(line string) string {
-	line = strings.Map(func(r rune) rune {
+	line = withoutControls(line)
+	if len(line) > lineLimit {
+		line = strings.ToValidUTF8(line[:lineLimit], "")
+	}
+	return line
+}
+
+func withoutControls(line string) string {
+	return strings.Map(func(r rune) rune {
 		switch {
 		case r == '\t' || r > unicode.MaxLatin1 && unicode.IsSpace(r):
 			return ' '
@@ -131,8 +139,4 @@ func printable(line string) string {
 		}
 		return r
 	}, line)
-	if len(line) > lineLimit {
-		line = strings.ToValidUTF8(line[:lineLimit], "")
-	}
-	return line
 }

@@ -56,6 +56,10 @@ func (a agent) handle(ctx context.Context, method string, params json.RawMessage
 		return decoded(params, func(p protocol.DecideRequest) (any, error) { return a.abort(ctx, p) })
 	case protocol.MethodReboot:
 		return decoded(params, func(p protocol.RebootRequest) (any, error) { return a.reboot(ctx, p) })
+	case protocol.MethodDryActivate:
+		return decoded(params, func(p protocol.DryActivateRequest) (any, error) { return a.dryActivate(ctx, p) })
+	case protocol.MethodPush:
+		return decoded(params, func(p protocol.PushRequest) (any, error) { return a.push(ctx, p) })
 	case protocol.MethodProbe:
 		return decoded(params, func(p protocol.ProbeRequest) (any, error) { return a.probe(ctx, p) })
 	}

@@ -38,6 +38,11 @@ func TestRequestsAreRefused(t *testing.T) {
 		{"start without an end", protocol.MethodStart, `{"id":"abcd1234","profile":"/nix/var/nix/profiles/system","new":"/nix/store/00000000000000000000000000000000-a"}`, "limit"},
 		{"confirm without any", protocol.MethodConfirm, `{"id":"abcd1234"}`, "not the current transaction"},
 		{"abort without any", protocol.MethodAbort, `{"id":"abcd1234"}`, "not the current transaction"},
+		{"preview without an end", protocol.MethodDryActivate, `{"id":"abcd1234","new":"/nix/store/00000000000000000000000000000000-a"}`, "not a limit"},
+		{"preview of a path", protocol.MethodDryActivate, `{"id":"abcd1234","new":"` + top + `","limit":1000000000}`, "not a store path"},
+		{"preview under a path", protocol.MethodDryActivate, `{"id":"../abcd1234","new":"` + top + `","limit":1000000000}`, "not an id"},
+		{"push of a path", protocol.MethodPush, `{"id":"abcd1234","new":"/etc"}`, "not a store path"},
+		{"push under a path", protocol.MethodPush, `{"id":"../../abcd","new":"/nix/store/00000000000000000000000000000000-a"}`, "not an id"},
 		{"a probe that is none", protocol.MethodProbe, `{"probes":[{"name":"x","kind":"bogus"}]}`, "probe x"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -45,13 +45,12 @@ func newApp(s streams) *cli.App {
 		OnUsageError:          onUsageError,
 		// The library would exit the process by itself.
 		ExitErrHandler: func(*cli.Context, error) {},
-		Commands: []*cli.Command{
-			switchCommand(s),
+		Commands: append(deploymentCommands(s),
 			hostsCommand(s),
 			versionCommand(s),
 			completionCommand(s),
 			helpCommand(),
-		},
+		),
 	}
 }
 

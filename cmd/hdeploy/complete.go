@@ -183,7 +183,7 @@ func attached(flag cli.Flag, name, value string) []candidate {
 
 func arguments(s streams, t typed) []candidate {
 	switch t.command.Name {
-	case "switch":
+	case "switch", "boot", "test", "dry-activate", "build", "push":
 		return hostCandidates(s, t)
 	case "help":
 		return commands(newApp(s))

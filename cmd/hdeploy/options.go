@@ -125,7 +125,7 @@ func readTimeout(c *cli.Context, name string) (time.Duration, error) {
 func readFlake(c *cli.Context, s streams) (string, error) {
 	ref := c.String("flake")
 	if flake, attribute, ok := strings.Cut(ref, "#"); ok {
-		return "", usageFailure(fmt.Sprintf("--flake: the part after # is chosen by the host: %q", attribute), "hdeploy switch --flake "+flake+" HOST")
+		return "", usageFailure(fmt.Sprintf("--flake: the part after # is chosen by the host: %q", attribute), "hdeploy "+c.Command.Name+" --flake "+flake+" HOST")
 	}
 	scheme, rest := "", ref
 	for _, prefix := range []string{"path:", "git+file:"} {

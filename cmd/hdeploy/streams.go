@@ -11,6 +11,7 @@ import (
 type streams struct {
 	In             io.Reader
 	Out, ErrOut    io.Writer
+	InTTY          bool
 	OutTTY, ErrTTY bool
 	// Env looks up an environment variable.
 	Env func(string) (string, bool)
@@ -30,6 +31,7 @@ func systemStreams() streams {
 		In:     os.Stdin,
 		Out:    os.Stdout,
 		ErrOut: os.Stderr,
+		InTTY:  term.IsTerminal(int(os.Stdin.Fd())),
 		OutTTY: term.IsTerminal(int(os.Stdout.Fd())),
 		ErrTTY: term.IsTerminal(int(os.Stderr.Fd())),
 		Env:    os.LookupEnv,

@@ -16,37 +16,17 @@ import (
 	"github.com/hbohlen/hdeploy/hosts"
 )
 
+// switchOptions are those of all commands that bring systems to hosts.
 type switchOptions struct {
 	commonOptions
+	deployment
 	hosts      []string
 	flake      string // empty where deploy.toml decides
 	dryRun     bool
+	force      bool
+	keep       bool
 	confirm    time.Duration // zero where deploy.toml decides
 	activation time.Duration
-}
-
-func switchCommand(s streams) *cli.Command {
-	return newCommand(commandSpec{
-		name: "switch", args: "HOST...",
-		usage: "build, copy and activate a system, and keep it only if it proves healthy",
-		about: "Evaluates and builds the system of each HOST (@TAG stands for all hosts with that\n" +
-			"tag), copies it, tries it, and makes it the boot default only after the host was\n" +
-			"reached again and its probes passed. Until then the host goes back by itself.",
-		example: "hdeploy switch --dry-run web1",
-		flags: []cli.Flag{
-			&cli.StringFlag{Name: "flake", Usage: "deploy from flake `REF` instead of the one in deploy.toml"},
-			&cli.BoolFlag{Name: "dry-run", Usage: "build and look, but copy and change nothing", DisableDefaultText: true},
-			&cli.StringFlag{Name: "confirm-timeout", Usage: "let the host wait `DURATION` for the confirmation before it goes back"},
-			&cli.StringFlag{Name: "activation-timeout", Usage: "let the activation take at most `DURATION`"},
-		},
-		action: func(c *cli.Context) error {
-			opts, err := readSwitch(c, s)
-			if err != nil {
-				return err
-			}
-			return runSwitch(c.Context, s, opts)
-		},
-	})
 }
 
 func readSwitch(c *cli.Context, s streams) (switchOptions, error) {
@@ -54,9 +34,10 @@ func readSwitch(c *cli.Context, s streams) (switchOptions, error) {
 	if err != nil {
 		return switchOptions{}, err
 	}
-	o := switchOptions{commonOptions: common, hosts: c.Args().Slice(), dryRun: c.Bool("dry-run")}
+	o := switchOptions{commonOptions: common, hosts: c.Args().Slice(),
+		dryRun: c.Bool("dry-run"), force: c.Bool("force"), keep: c.Bool("no-rollback")}
 	if len(o.hosts) == 0 {
-		return o, usageFailure("switch needs at least one host, or @TAG", "hdeploy hosts")
+		return o, usageFailure(c.Command.Name+" needs at least one host, or @TAG", "hdeploy hosts")
 	}
 	if o.flake, err = readFlake(c, s); err != nil {
 		return o, err
@@ -81,7 +62,7 @@ func runSwitch(ctx context.Context, s streams, o switchOptions) error {
 	defer logFile.Close()
 	show, err := display.New(o.output, o.display(s, request.Hosts))
 	if err != nil {
-		return usageFailure(err.Error(), "hdeploy help switch")
+		return usageFailure(err.Error(), "hdeploy help "+o.name)
 	}
 	story := &telling{to: show, log: func(e event.Event) { logEvent(log, e) }}
 	request.Events, request.Log = story.event, log
@@ -89,7 +70,7 @@ func runSwitch(ctx context.Context, s streams, o switchOptions) error {
 		story.event(event.Event{Time: time.Now(), Type: "note", Note: &event.Note{Level: "warning",
 			Text: "interrupted: bringing every host into a state that can be named; interrupt again to leave at once"}})
 	})
-	report, runErr := deploy.Switch(ctx, request)
+	report, runErr := deploy.Run(ctx, request)
 	stop()
 	closeErr := story.close()
 
@@ -164,6 +145,7 @@ func (o switchOptions) request(s streams) (deploy.Request, error) {
 	}
 	return deploy.Request{
 		Hosts: selected, Flake: flake, DryRun: o.dryRun,
+		Goal: o.goal, Action: o.action, Keep: o.keep, Force: o.force, Automatic: s.automatic(),
 		Deployer: deployer(s), StateDir: state,
 	}, nil
 }

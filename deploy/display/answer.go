@@ -64,14 +64,14 @@ func (a *answer) text(width int, st style) string {
 			p.headline(st.bad, Clean(host), "no outcome", "the run ended before it could say anything about this host")
 		case isGood(o):
 			good++
-			if !a.onlyBad {
+			if !a.onlyBad || isAnswer(o) {
 				p.good(Clean(host), o)
 			}
 		default:
 			p.report(Clean(host), o, told)
 		}
 	}
-	if len(a.hosts) > 1 && !(a.onlyBad && good == len(a.hosts)) {
+	if len(a.hosts) > 1 && !(good == len(a.hosts) && (a.onlyBad || a.bare())) {
 		p.line(0, "", fmt.Sprintf("%d of %s where they should be.", good, plural(len(a.hosts), "host is", "hosts are")))
 	}
 	return p.b.String()
@@ -79,6 +79,20 @@ func (a *answer) text(width int, st style) string {
 
 func isGood(o event.Outcome) bool {
 	return o.Code == 0 && o.Failure == nil && len(o.Failed) == 0
+}
+
+// isAnswer says whether the command was given for what it prints, so that even the
+// quiet display prints it.
+func isAnswer(o event.Outcome) bool { return o.Action == "build" || o.Changes != nil }
+
+// bare says whether nothing is wanted but store paths, for a program to read.
+func (a *answer) bare() bool {
+	for _, o := range a.outcomes {
+		if o.Action != "build" {
+			return false
+		}
+	}
+	return true
 }
 
 // page lays out the answer in lines of one width.
@@ -123,6 +137,10 @@ func (p *page) headline(paint func(string) string, host, word, meaning string) {
 
 // good is the whole report about a host that is where it should be.
 func (p *page) good(host string, o event.Outcome) {
+	if o.Action == "build" {
+		p.b.WriteString(Clean(o.Closure) + "\n")
+		return
+	}
 	meaning := meaningOf(host, o)
 	if o.Seconds > 0 {
 		meaning += ", in " + seconds(o.Seconds)
@@ -130,6 +148,31 @@ func (p *page) good(host string, o event.Outcome) {
 	p.headline(p.st.good, host, Clean(o.Outcome), meaning)
 	if o.RebootNeeded {
 		p.line(2, "", p.st.warn("A reboot is needed")+" before its new kernel runs.")
+	}
+	if o.Changes != nil {
+		p.changes(*o.Changes)
+	}
+}
+
+// changes lists what an activation would do, each kind under its own words.
+func (p *page) changes(c event.Changes) {
+	for _, kind := range []struct {
+		label string
+		units []string
+	}{
+		{"would stop:", c.Stop}, {"would start:", c.Start}, {"would restart:", c.Restart}, {"would reload:", c.Reload},
+		{"would NOT stop:", c.Keep},
+	} {
+		label := kind.label
+		for _, unit := range kind.units {
+			p.line(2, pad(label, 16), Clean(unit))
+			label = ""
+		}
+	}
+	label := "it also says:"
+	for _, line := range c.Other {
+		p.line(2, pad(label, 16), Clean(line))
+		label = ""
 	}
 }
 
@@ -143,7 +186,9 @@ func (p *page) report(host string, o event.Outcome, told map[string]string) {
 	if o.Failure != nil {
 		p.cause(host, *o.Failure, told)
 	}
-	p.systems(o)
+	if o.Action != "build" {
+		p.systems(o)
+	}
 	p.field("transaction", Clean(o.Transaction))
 	if o.RebootNeeded {
 		p.field("reboot", "needed before its new kernel runs")
@@ -276,18 +321,15 @@ func meaningOf(host string, o event.Outcome) string {
 	}
 	switch o.Outcome {
 	case "unchanged":
-		return "it already runs and boots this system; nothing was touched"
+		return unchangedMeaning(o)
 	case "committed":
 		return wanted + " runs, was confirmed, and boots next"
 	case "degraded":
-		if o.Previous != "" && o.Previous == o.Closure {
-			return "it already ran this system and nothing was touched, but " + failedProbes(o)
-		}
-		return wanted + " runs and boots next, but " + failedProbes(o)
+		return degradedMeaning(o, wanted)
 	case "reboot-required":
 		return wanted + " boots next; it cannot be switched to while running, so reboot " + host
 	case "tested":
-		return wanted + " runs until the next reboot; what boots was left alone"
+		return "the new system runs until the next reboot, and was confirmed; what boots was left alone"
 	case "staged":
 		return wanted + " boots next; what runs now was left alone"
 	case "pushed":
@@ -295,6 +337,9 @@ func meaningOf(host string, o event.Outcome) string {
 	case "previewed":
 		return previewMeaning(o)
 	case "rolled-back":
+		if o.Action == "boot" {
+			return "the new system is not booted; the host runs and boots what it did before"
+		}
 		return "the new system failed; the host is back on what it ran before"
 	case "rollback-failed":
 		return "the new system failed, and the host was not seen to run what it had before: look at it now"
@@ -317,11 +362,43 @@ func meaningOf(host string, o event.Outcome) string {
 	}
 }
 
+func unchangedMeaning(o event.Outcome) string {
+	switch o.Action {
+	case "boot":
+		return "it already boots this system; nothing was touched"
+	case "test":
+		return "it already runs this system; nothing was touched"
+	}
+	return "it already runs and boots this system; nothing was touched"
+}
+
+func degradedMeaning(o event.Outcome, wanted string) string {
+	switch {
+	case o.Previous != "" && o.Previous == o.Closure:
+		return "it already ran this system and nothing was touched, but " + failedProbes(o)
+	case o.Action == "test":
+		return "the new system runs until the next reboot, but " + failedProbes(o)
+	}
+	return wanted + " runs and boots next, but " + failedProbes(o)
+}
+
 func failedProbes(o event.Outcome) string {
 	return plural(len(o.Failed), "probe that only alerts failed", "probes that only alert failed")
 }
 
 func previewMeaning(o event.Outcome) string {
+	switch {
+	case o.Action == "build":
+		return "built here; no host was contacted"
+	case o.Changes != nil && o.Changes.Count() == 0:
+		return "nothing was changed; an activation would touch no unit"
+	case o.Changes != nil:
+		return "nothing was changed; an activation would touch " + plural(o.Changes.Count(), "unit", "units")
+	case o.Action == "boot":
+		return "dry run, nothing was changed; a boot would change what boots next"
+	case o.Action == "push":
+		return "dry run, nothing was copied"
+	}
 	if o.Closure != "" && o.Closure == o.Running {
 		return "dry run; it already runs this system"
 	}

@@ -77,16 +77,16 @@ func (s Settings) Resolve(kind Kind) (Kind, error) {
 		return "", fmt.Errorf("standard error is not a terminal: use --output plain, or auto")
 	case kind != Auto:
 		return kind, nil
-	case s.ErrTTY && s.env("TERM") != "dumb" && !s.inCI():
+	case s.ErrTTY && s.env("TERM") != "dumb" && !s.InCI():
 		return Terminal, nil
 	default:
 		return Plain, nil
 	}
 }
 
-// inCI is true where a machine keeps the output as a log, even if it offers a
+// InCI is true where a machine keeps the output as a log, even if it offers a
 // pseudo-terminal.
-func (s Settings) inCI() bool {
+func (s Settings) InCI() bool {
 	for _, name := range []string{"CI", "IN_HERCULES_CI_EFFECT"} {
 		if v := s.env(name); v != "" && v != "false" && v != "0" {
 			return true

@@ -38,6 +38,7 @@ func TestDocNamesEveryField(t *testing.T) {
 		wantFields(t, heading, sections[heading], typ)
 	}
 	wantFields(t, "outcome", sections["outcome"], reflect.TypeFor[event.Failure]())
+	wantFields(t, "outcome", sections["outcome"], reflect.TypeFor[event.Changes]())
 	envelope := reflect.TypeFor[event.Event]()
 	for i := range envelope.NumField() {
 		f := envelope.Field(i)

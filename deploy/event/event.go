@@ -23,6 +23,7 @@ const (
 	Build     Phase = "build"
 	Judge     Phase = "judge"
 	Copy      Phase = "copy"
+	Preview   Phase = "preview"
 	Trial     Phase = "trial"
 	Verify    Phase = "verify"
 	Commit    Phase = "commit"
@@ -30,7 +31,7 @@ const (
 )
 
 // Phases lists every phase in the order in which a run passes through them.
-var Phases = [...]Phase{Evaluate, Preflight, Build, Judge, Copy, Trial, Verify, Commit, Rollback}
+var Phases = [...]Phase{Evaluate, Preflight, Build, Judge, Copy, Preview, Trial, Verify, Commit, Rollback}
 
 // Sink receives events in the order in which they happened on each host. It
 // is called from several goroutines and must not block for long.
@@ -138,6 +139,9 @@ type Outcome struct {
 	Outcome string `json:"outcome"`
 	// Code is the exit code that this host alone would give the run.
 	Code int `json:"code"`
+	// Action is the command that was wanted: "switch", "boot", "test", "rollback",
+	// "dry-activate", "build" or "push".
+	Action string `json:"action,omitempty"`
 	// Closure is the store path that the run wanted on the host, Running what
 	// was seen to run at the end; empty where not known.
 	Closure string `json:"closure,omitempty"`
@@ -156,6 +160,31 @@ type Outcome struct {
 	Failure      *Failure `json:"failure,omitempty"`
 	// Failed names the probes that failed.
 	Failed []Probe `json:"failed_probes,omitempty"`
+	// Changes is the answer of a dry activation.
+	Changes *Changes `json:"changes,omitempty"`
+}
+
+// Changes is what an activation would do with the units of a host.
+type Changes struct {
+	Stop    []string `json:"stop,omitempty"`
+	Start   []string `json:"start,omitempty"`
+	Restart []string `json:"restart,omitempty"`
+	Reload  []string `json:"reload,omitempty"`
+	// Keep are units that changed, and would go on as they are.
+	Keep []string `json:"keep,omitempty"`
+	// Other is what was said beside that, line by line.
+	Other []string `json:"other,omitempty"`
+}
+
+// Count is the number of units that would be touched.
+func (c Changes) Count() int {
+	touched := map[string]bool{}
+	for _, units := range [][]string{c.Stop, c.Start, c.Restart, c.Reload} {
+		for _, unit := range units {
+			touched[unit] = true
+		}
+	}
+	return len(touched)
 }
 
 // Failure is an error a person can act on: where, at which step, why, and the

@@ -30,17 +30,22 @@ type run struct {
 
 // command says how hdeploy is called.
 type command struct {
+	name string // switch, if empty
 	args []string
 	env  []string
 }
 
-// startSwitch starts `hdeploy switch` with the site's inventory.
+// startSwitch starts `hdeploy switch`, or another command that deploys, with the
+// site's inventory.
 func (s *site) startSwitch(c command) *run {
 	s.t.Helper()
 	s.write("deploy.toml", s.inventory.String())
 	r := &run{t: s.t, ended: make(chan struct{})}
 	r.stdout.changed = make(chan struct{})
-	args := append([]string{"/hdeploy/hdeploy", "switch", hostName, "--output", "json"}, c.args...)
+	if c.name == "" {
+		c.name = "switch"
+	}
+	args := append([]string{"/hdeploy/hdeploy", c.name, hostName, "--output", "json"}, c.args...)
 	process, err := workstation.Start(s.t.Context(), lab.ExecOptions{
 		Dir: s.dir, Env: append([]string{"XDG_STATE_HOME=" + s.dir + "/state"}, c.env...),
 		Stdout: &r.stdout, Stderr: &r.stderr,
@@ -63,6 +68,12 @@ func (s *site) startSwitch(c command) *run {
 func (s *site) deploy(args ...string) *run {
 	s.t.Helper()
 	return s.startSwitch(command{args: args}).wait()
+}
+
+// run runs another command that deploys to its end.
+func (s *site) run(name string, args ...string) *run {
+	s.t.Helper()
+	return s.startSwitch(command{name: name, args: args}).wait()
 }
 
 // patience is more than any run of these tests takes.

@@ -323,17 +323,11 @@ func ofTransaction(root string) bool {
 	return strings.HasSuffix(root, "-new") || strings.HasSuffix(root, "-previous")
 }
 
-// keepConfirmed roots the last two confirmed systems.
+// keepConfirmed roots the last two confirmed systems. One that has not run yet, or
+// that is not to be booted, was not confirmed.
 func keepConfirmed(r transaction.Record) error {
-	const last, before = "confirmed-1", "confirmed-2"
-	was := profiles.Root(last)
-	if r.State != transaction.Committed || was == r.New {
+	if r.State != transaction.Committed || !r.Action.Activates() || !r.Action.Commits() {
 		return nil
 	}
-	if was != "" {
-		if err := profiles.AddRoot(before, was); err != nil {
-			return err
-		}
-	}
-	return profiles.AddRoot(last, r.New)
+	return profiles.KeepTwo("confirmed", r.New)
 }

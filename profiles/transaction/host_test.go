@@ -287,6 +287,11 @@ func (r *rig) prepare() *Record {
 func (r *rig) start() {
 	r.t.Helper()
 	r.prepare()
+	r.supervise()
+}
+
+func (r *rig) supervise() {
+	r.t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	r.kill = cancel
 	done := make(chan struct{})

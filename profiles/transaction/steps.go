@@ -164,7 +164,10 @@ func (e Engine) wait(ctx context.Context, r Record) error {
 	bound, stop := e.bounded(ctx, r, r.ConfirmBy)
 	defer stop()
 	if !r.Judged {
-		results := e.Host.Probe(bound, r)
+		var results []probe.Result
+		if r.Action.Activates() { // otherwise there is nothing new to judge
+			results = e.Host.Probe(bound, r)
+		}
 		if bound.Err() == nil {
 			if err := e.judged(ctx, r, results); err != nil {
 				return err
@@ -250,7 +253,7 @@ func (e Engine) restore(ctx context.Context, r Record) error {
 	// is the previous system again. Where that fails, the running system is
 	// restored all the same.
 	var failures []string
-	if r.CommitBy != 0 || r.Action == Reboot {
+	if r.CommitBy != 0 && r.Action.Commits() || r.Action == Reboot {
 		// A boot loader that hangs must leave time for the running system.
 		undo, cancel := context.WithTimeout(bound, r.Limits.Rollback/4)
 		err := e.Host.Uncommit(undo, r)
