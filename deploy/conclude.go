@@ -40,7 +40,7 @@ func (h *hostRun) lookNow(word Word, step string, cause error) *Failure {
 }
 
 func (h *hostRun) committed() error {
-	if h.rebootNeeded {
+	if h.rebootNeeded && !h.run.ThenReboot {
 		h.note("info", "the new kernel runs after a reboot")
 	}
 	if h.status.Boots == "unknown" {

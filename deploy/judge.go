@@ -48,6 +48,9 @@ func (h *hostRun) checkHost() error {
 		return h.locked(t)
 	}
 	h.tellLast()
+	if f.Volatile != "" && h.run.changes() {
+		h.note("warning", "what hdeploy remembers on this host does not survive a reboot: %s; the last confirmed systems are kept below %s", f.Volatile, profiles.RootsDir)
+	}
 	if f.Freeze != nil && !h.run.Force && h.run.changes() {
 		return h.frozen((&transaction.FrozenError{Freeze: *f.Freeze}).Error())
 	}
@@ -93,7 +96,7 @@ func (h *hostRun) checkSpace() error {
 		used       bool
 		free, need uint64
 	}{
-		{"/nix/store", true, h.facts.FreeStore, storeReserve},
+		{"/nix/store", h.run.Goal != GoalReboot, h.facts.FreeStore, storeReserve},
 		{"/boot", h.run.commits(), h.facts.FreeBoot, bootReserve},
 		{"/var/lib", h.run.Goal == GoalTransact, h.facts.FreeState, stateReserve},
 	} {
@@ -121,7 +124,10 @@ func (h *hostRun) judge(ctx context.Context) (err error) {
 	if h.run.Goal == GoalTransact && h.run.Automatic && !h.run.Force && slices.Contains(h.facts.Rejected, h.system.OutPath) {
 		return h.rejected()
 	}
-	h.rebootNeeded = h.run.commits() && h.needsReboot()
+	if err := h.checkWayBack(); err != nil {
+		return err
+	}
+	h.rebootNeeded = h.run.commits() && !h.run.bootsOnce() && h.needsReboot()
 	if err := h.checkBootRoom(); err != nil {
 		return err
 	}
@@ -139,7 +145,7 @@ func (h *hostRun) checkSystem() error {
 	if _, err := os.Stat(filepath.Join(h.system.OutPath, "bin/switch-to-configuration")); err != nil {
 		return refused(h.Name, "judge", "correct the attribute of "+h.Name+" in deploy.toml", "%s is not a NixOS system: it has no bin/switch-to-configuration", h.system.OutPath)
 	}
-	if !h.run.activates() {
+	if !h.run.activates() || h.run.bootsOnce() {
 		return nil // what cannot be switched to may well be booted
 	}
 	keys, err := inhibited(h.facts.Inhibitors, filepath.Join(h.system.OutPath, "switch-inhibitors"))

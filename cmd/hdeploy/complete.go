@@ -183,7 +183,7 @@ func attached(flag cli.Flag, name, value string) []candidate {
 
 func arguments(s streams, t typed) []candidate {
 	switch t.command.Name {
-	case "switch", "boot", "test", "dry-activate", "build", "push":
+	case "switch", "boot", "test", "dry-activate", "build", "push", "reboot":
 		return hostCandidates(s, t)
 	case "help":
 		return commands(newApp(s))

@@ -13,6 +13,7 @@
 #   periodicReload         N: daemon-reload every N seconds
 #   sshdRefusesKeys        true: sshd takes no public keys
 #   emptyToken, missingToken  true: /etc/opnix-token is emptied or removed by `activate`
+#   kernelPanic            true: it can be switched to, and does not survive its boot
 #   bootFull               true: the boot loader cannot be written
 { derive, host }:
 let
@@ -30,6 +31,7 @@ let
     sshdRefusesKeys = false;
     emptyToken = false;
     missingToken = false;
+    kernelPanic = false;
     bootFull = false;
   };
   unknown = builtins.filter (key: !(known ? ${key})) (builtins.attrNames host.faults);
@@ -127,6 +129,9 @@ faults
     (if faults.activateHang then "echo 'lab: activation hangs'\nsleep infinity\n" else "")
     + (if faults.emptyToken then ": >/etc/opnix-token\nchmod 600 /etc/opnix-token\n" else "")
     + (if faults.missingToken then "rm -f /etc/opnix-token\n" else "");
+
+  # Nothing but the end of PID 1 is like a panic in a container.
+  stage2 = if faults.kernelPanic then "echo 'Kernel panic - not syncing'; exit 1" else "";
 
   switchEnvironment =
     (if builtins.elem faults.stcExit [ 1 11 101 ] then "export LAB_EXIT=${toString faults.stcExit}\n" else "")
