@@ -24,7 +24,9 @@ func (h *hostRun) conclude(ctx context.Context, followErr error) error {
 	case transaction.RolledBack:
 		return h.rolledBack(ctx)
 	case transaction.Kept:
-		return h.kept(ctx)
+		f := h.kept()
+		f.Log = h.logOf(ctx)
+		return f
 	case transaction.Superseded:
 		return h.lookNow(Unknown, "superseded", fmt.Errorf("%s; hdeploy touched nothing after that", h.status.Reason))
 	default:
@@ -65,7 +67,7 @@ func (h *hostRun) achieved() Word {
 }
 
 // kept tells of a system that failed and that the user wanted to look at.
-func (h *hostRun) kept(ctx context.Context) error {
+func (h *hostRun) kept() *Failure {
 	runs, boots := "which failed", h.status.Previous
 	if h.status.Running != h.system.OutPath {
 		runs = "since the new system was not activated, or not wholly"
@@ -78,7 +80,6 @@ func (h *hostRun) kept(ctx context.Context) error {
 		h.reasons(), h.status.Running, runs, boots))
 	h.status.Boots = h.facts.Boots.System // a trial leaves it alone
 	f.Next = "hdeploy rollback " + h.Name + "\n" + h.ssh("systemctl reboot") + "  # boots the old system\n" + f.Next
-	f.Log = h.logOf(ctx)
 	return f
 }
 

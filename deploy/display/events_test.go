@@ -148,6 +148,7 @@ func hostile(text string) *script {
 	s.outcome(text, event.Outcome{Outcome: text, Code: 8, Closure: text, Running: text, Previous: text, Boots: "x" + text,
 		Transaction: text, Seconds: 1e300, Failed: []event.Probe{{Name: text, From: text, Verdict: text, Policy: text,
 			Expected: text, Seen: text, Evidence: text, Hint: text}},
+		Changes: &event.Changes{Stop: []string{text, text}, Keep: []string{text}, Other: []string{text}},
 		Failure: &event.Failure{Host: text, Step: text, Cause: text, Next: text, Log: []string{text, text}}})
 	return s
 }
