@@ -126,7 +126,9 @@ func TestDeployerThatDiesWhileTheHostReboots(t *testing.T) {
 		before := s.snapshot()
 		s.faulty("nobody asks", nil)
 		r := s.startSwitch(command{name: "boot", args: []string{"--reboot"}})
-		r.await("the reboot", func(e event.Event) bool { return e.Note != nil && strings.Contains(e.Note.Text, "reboots into the new") })
+		r.await("the reboot", func(e event.Event) bool {
+			return e.Note != nil && strings.Contains(e.Note.Text, "reboots into the new")
+		})
 		r.kill()
 		var record string
 		eventually(s.t, 2*time.Minute, func() string {

@@ -6,7 +6,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -23,8 +22,12 @@ func Volatile(store transaction.Store) string {
 		return why
 	}
 	confirmed, err := os.Lstat(filepath.Join(profiles.RootsDir, "confirmed-1"))
-	booted := time.Now().Add(-readClock(unix.CLOCK_BOOTTIME))
-	if err != nil || !confirmed.ModTime().Before(booted) {
+	if err != nil {
+		return ""
+	}
+	// This link is made early in each boot.
+	booted, err := os.Lstat("/run/booted-system")
+	if err != nil || !confirmed.ModTime().Before(booted.ModTime()) {
 		return ""
 	}
 	if last, err := store.Load(); err == nil && last == nil && len(store.History()) == 0 {
