@@ -185,3 +185,39 @@ var rebootTimeouts = strings.Replace(shortTimeouts, `connect =`, `reboot = "90s"
 func freeze(owner, message string) string {
 	return fmt.Sprintf(`{"owner":%q,"message":%q,"since":"2026-01-02T03:04:05Z"}`, owner, message)
 }
+
+// moduleUnit is what the NixOS module adds to a system, with the agent where the
+// lab has one.
+const moduleUnit = `[Unit]
+Description=hdeploy: settle what the boot before left
+ConditionPathExists=/var/lib/hdeploy/transaction.json
+DefaultDependencies=no
+After=local-fs.target
+
+[Service]
+Type=exec
+ExecStart=-/bin/sh -c 'exec /var/lib/hdeploy/agent/hdeploy-agent-* resume'
+`
+
+// The module's unit is part of a system, so that it needs no place of its own.
+func TestModuleSettlesWhereNoUnitCanBeLeft(t *testing.T) {
+	s := newBootSite(t, lab.SystemdBoot)
+	units := settings{"hdeploy-resume.service": moduleUnit}
+	s.on("d=/etc/systemd/system.attached; mkdir -p $d && mount -t tmpfs tmpfs $d")
+	s.configure(settings{"revision": "with the module", "extraUnits": units})
+	s.deploy().require("committed", 0)
+	s.configure(settings{"revision": "booted", "extraUnits": units})
+	s.run("boot", "--reboot").require("committed", 0)
+	s.on("d=/etc/systemd/system.attached; mkdir -p $d && mount -t tmpfs tmpfs $d")
+	before := s.snapshot()
+	s.hold(time.Minute)
+	s.configure(settings{"revision": "cut", "extraUnits": units})
+	r := s.startSwitch(command{})
+	r.awaitPhase(event.Verify, event.Started)
+	s.powerCut()
+	r.kill()
+	s.powerOn()
+	s.awaitState("rolled-back")
+	s.on("rmdir /etc/systemd/system.attached || true")
+	requireRestoredByBoot(t, before, s.snapshot())
+}

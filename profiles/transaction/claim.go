@@ -57,8 +57,3 @@ func (s Store) claimed(id, lock string) bool {
 	}
 	return held.Type != unix.F_UNLCK
 }
-
-// attended says whether any process acts for transaction id.
-func (s Store) attended(id string) bool {
-	return s.claimed(id, actorLock) || s.claimed(id, starterLock)
-}

@@ -2,6 +2,7 @@ package transaction
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -222,4 +223,75 @@ func TestSettleWhileTheHostGoesDown(t *testing.T) {
 		t.Errorf("settled as %v, %v", got, err)
 	}
 	b.on(oldPath)
+}
+
+func TestRebootOfAPersonWaitsForNobodyAndRespectsEverybody(t *testing.T) {
+	b := newBootable(t)
+	b.put(Waiting)
+	var locked *LockedError
+	if err := b.RebootNow(b.ctx(), "ann@desk", true); !errors.As(err, &locked) {
+		t.Errorf("in a transaction: %v", err)
+	}
+	b.put(RolledBack)
+	if err := b.Store.Freeze(Freeze{Owner: "bob@desk", Message: "no"}); err != nil {
+		t.Fatal(err)
+	}
+	var frozen *FrozenError
+	if err := b.RebootNow(b.ctx(), "ann@desk", false); !errors.As(err, &frozen) {
+		t.Errorf("on a frozen host: %v", err)
+	}
+	if b.host.called("restart") != 0 {
+		t.Error("it was rebooted")
+	}
+	if err := b.RebootNow(b.ctx(), "ann@desk", true); err != nil || b.host.called("restart") != 1 {
+		t.Errorf("with force: %v", err)
+	}
+	b.Restarter = nil
+	if err := b.RebootNow(b.ctx(), "ann@desk", true); err == nil {
+		t.Error("rebooted without a machine")
+	}
+}
+
+// A unit that cannot be started must not leave a transaction to nobody.
+func TestResumeDrivesByItselfWhereNoUnitCanBeStarted(t *testing.T) {
+	r := newRig(t)
+	r.put(Waiting)
+	r.clock.reboot("boot-2")
+	r.host.arm = func(context.Context, Record) error { return errBroken }
+	if _, _, err := r.Resume(r.ctx()); err != nil {
+		t.Fatal(err)
+	}
+	if got := r.load(); got.State != RolledBack {
+		t.Errorf("it is %s", got.State)
+	}
+	r.on(oldPath)
+}
+
+// Who asks while the units of the boot are at work waits for them.
+func TestSettleWaitsForWhatIsUnderWay(t *testing.T) {
+	r := newRig(t)
+	r.put(Committing)
+	r.host.run(newPath)
+	r.clock.reboot("boot-2")
+	hang := make(chan struct{})
+	r.host.commit = func(context.Context, Record) error { <-hang; return nil }
+	r.host.supervise = func(context.Context, Record) error {
+		go func() { r.ended <- r.Engine.Supervise(r.ctx(), id) }()
+		return nil
+	}
+	if _, launched, err := r.Resume(r.ctx()); err != nil || !launched {
+		t.Fatalf("resumed: %v, %v", launched, err)
+	}
+	short, cancel := context.WithTimeout(r.ctx(), 50*time.Millisecond)
+	defer cancel()
+	if got, err := r.Settle(short); err != nil || got.State != Committing {
+		t.Errorf("settled as %v, %v", got, err)
+	}
+	close(hang)
+	if got, err := r.Settle(r.ctx()); err != nil || got.State != Committed {
+		t.Errorf("settled as %v, %v", got, err)
+	}
+	if err := r.supervised(); err != nil {
+		t.Error(err)
+	}
 }
