@@ -50,7 +50,32 @@
           };
         };
         default = hdeploy;
+
+        # What the NixOS module runs at boot.
+        hdeploy-agent = pkgs.buildGo126Module {
+          pname = "hdeploy-agent";
+          inherit (hdeploy) version src vendorHash;
+          subPackages = [ "cmd/hdeploy-agent" ];
+          env.CGO_ENABLED = 0;
+          ldflags = [
+            "-s"
+            "-w"
+          ];
+          doCheck = false;
+
+          meta = hdeploy.meta // {
+            description = "The part of hdeploy that runs on the hosts";
+            mainProgram = "hdeploy-agent";
+          };
+        };
       });
+
+      nixosModules.hdeploy =
+        { lib, pkgs, ... }:
+        {
+          imports = [ ./modules/hdeploy ];
+          services.hdeploy.agent = lib.mkDefault self.packages.${pkgs.stdenv.hostPlatform.system}.hdeploy-agent;
+        };
 
       devShells = forEachSystem (pkgs: {
         default = pkgs.mkShell {

@@ -92,7 +92,7 @@ func (h *hostRun) adopt(t protocol.Status) {
 // untilSettled bounds the wait for a transaction by when the host has decided.
 // Ctrl-C does not end it.
 func (h *hostRun) untilSettled(ctx context.Context) (context.Context, context.CancelFunc) {
-	return context.WithTimeout(context.WithoutCancel(ctx), h.status.DeadManIn+h.Timeouts.Rollback+h.patience())
+	return context.WithTimeout(context.WithoutCancel(ctx), h.longest())
 }
 
 func (h *hostRun) attach(ctx context.Context, id string) error {

@@ -43,7 +43,7 @@ func (h *hostRun) committed() error {
 	if h.bootInstead != "" {
 		return h.stagedInstead()
 	}
-	if h.rebootNeeded {
+	if h.rebootNeeded && !h.run.ThenReboot {
 		h.note("info", "the new kernel runs after a reboot")
 	}
 	if h.status.Boots == "unknown" {

@@ -16,6 +16,8 @@ const (
 	GoalPush Goal = "push"
 	// GoalDryActivate: they are copied, and asked what their activation would do.
 	GoalDryActivate Goal = "dry-activate"
+	// GoalReboot: the hosts are rebooted where they need it.
+	GoalReboot Goal = "reboot"
 )
 
 // command is the name of the command that makes such a run.
@@ -23,6 +25,10 @@ func (r Request) command() string {
 	switch {
 	case r.Goal != GoalTransact:
 		return string(r.Goal)
+	case r.ThenReboot:
+		return "boot --reboot --no-fallback"
+	case r.Action == transaction.Reboot:
+		return "boot --reboot"
 	case r.Action == "":
 		return string(transaction.Switch)
 	}
@@ -30,7 +36,9 @@ func (r Request) command() string {
 }
 
 // changes says whether the run may change what the hosts run or boot.
-func (r Request) changes() bool { return r.Goal == GoalTransact && !r.DryRun }
+func (r Request) changes() bool {
+	return (r.Goal == GoalTransact || r.Goal == GoalReboot) && !r.DryRun
+}
 
 // activates says whether the new systems are to run when the run has ended.
 func (r Request) activates() bool { return r.Goal == GoalTransact && r.Action.Activates() }

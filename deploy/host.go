@@ -57,6 +57,10 @@ type hostRun struct {
 	// bootInstead is why the system is only booted, where the user allowed that.
 	bootInstead string
 	interrupted atomic.Bool
+	// rebootsTold counts the reboots of the transaction that were told; back are the
+	// facts after a reboot that this side asked for.
+	rebootsTold int
+	back        *protocol.Facts
 
 	// liveDone ends the phase that the host is in now, which is lived; logSeen
 	// counts the lines of the host's log that were told.
@@ -200,8 +204,12 @@ func (h *hostRun) unchanged() bool {
 
 // deploy is everything after the build for one host.
 func (h *hostRun) deploy(ctx context.Context) error {
-	if h.run.Goal == GoalBuild {
+	switch h.run.Goal {
+	case GoalBuild:
 		return h.built()
+	case GoalReboot:
+		return h.rebootIfNeeded(ctx)
+	case GoalTransact, GoalPush, GoalDryActivate:
 	}
 	if err := h.judge(ctx); err != nil {
 		return err
@@ -209,6 +217,8 @@ func (h *hostRun) deploy(ctx context.Context) error {
 	switch {
 	case h.run.DryRun:
 		return h.preview()
+	case h.unchanged() && (h.run.bootsOnce() || h.run.ThenReboot):
+		return h.rebootIfNeeded(ctx)
 	case h.unchanged():
 		return h.judgeUnchanged(ctx)
 	case h.run.Goal == GoalPush:
@@ -219,7 +229,11 @@ func (h *hostRun) deploy(ctx context.Context) error {
 	if h.awaitsReboot() {
 		return h.awaitReboot()
 	}
-	return h.transact(ctx)
+	err := h.transact(ctx)
+	if err == nil && h.run.ThenReboot {
+		return h.rebootNow(ctx, "the new system boots, and --no-fallback was given", Committed)
+	}
+	return err
 }
 
 // judgeUnchanged probes a host that needs nothing. Failures are told, and nothing
@@ -238,17 +252,10 @@ func (h *hostRun) judgeUnchanged(ctx context.Context) error {
 	for i := range specs {
 		specs[i] = specs[i].AtRest() // nothing was changed that must settle
 	}
-	limit, cancel := context.WithTimeout(ctx, probe.LongestDeadline(specs)+time.Minute)
-	defer cancel()
-	if onHost := from(specs, probe.FromHost); len(onHost) > 0 {
-		results, err := h.agent.Probe(limit, onHost)
-		if err != nil {
-			done("", err)
-			return &Failure{Host: h.Name, Step: "probe", Cause: err, Word: Unknown, Code: CodeLookNow, Next: h.ssh("systemctl --failed")}
-		}
-		h.judged(results)
+	if err := h.probeAll(ctx, specs); err != nil {
+		done("", err)
+		return err
 	}
-	h.judged(probe.Run(limit, from(specs, probe.FromDeployer), nil, nil))
 	failed := h.failedProbes()
 	if len(failed) == 0 {
 		done(plural(len(h.results), "probe")+" passed", nil)
@@ -256,7 +263,7 @@ func (h *hostRun) judgeUnchanged(ctx context.Context) error {
 		return nil
 	}
 	done("", fmt.Errorf("%d of %s failed", len(failed), plural(len(h.results), "probe")))
-	h.askJournal(limit)
+	h.askJournal(ctx)
 	h.done(Degraded, CodeDegraded)
 	return nil
 }
@@ -319,7 +326,10 @@ func (h *hostRun) finish(ctx context.Context) event.Outcome {
 		}
 	}
 	o.Journal = h.unitLogs()
-	o.RebootNeeded = h.rebootNeeded
+	if b := h.back; b != nil {
+		o.Running, o.Boots, o.Generation = b.Running, b.Boots.System, b.Profile.Number
+	}
+	o.RebootNeeded = h.rebootNeeded && h.back == nil
 	o.Failed = h.failedProbes()
 	o.Seconds = time.Since(h.run.started).Seconds()
 	return o

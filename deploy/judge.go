@@ -51,6 +51,9 @@ func (h *hostRun) checkHost() error {
 	if f.Freeze.Stops(h.run.Action, h.run.Deployer) && !h.run.Force && h.run.changes() {
 		return h.frozen((&transaction.FrozenError{Freeze: *f.Freeze}).Error())
 	}
+	if f.Volatile != "" && h.run.changes() {
+		h.note("warning", "what hdeploy remembers on this host does not survive a reboot: %s; the last confirmed systems are kept below %s", f.Volatile, profiles.RootsDir)
+	}
 	return h.checkSpace()
 }
 
@@ -94,7 +97,7 @@ func (h *hostRun) checkSpace() error {
 		free, need uint64
 	}{
 		// A rollback copies nothing, and a full disk may be what it is for.
-		{"/nix/store", h.run.Action != transaction.Rollback, h.facts.FreeStore, storeReserve},
+		{"/nix/store", h.run.Action != transaction.Rollback && h.run.Goal != GoalReboot, h.facts.FreeStore, storeReserve},
 		{"/boot", h.run.commits() && h.run.Action != transaction.Rollback, h.facts.FreeBoot, bootReserve},
 		{"/var/lib", h.run.Goal == GoalTransact, h.facts.FreeState, stateReserve},
 	} {
@@ -125,7 +128,10 @@ func (h *hostRun) judge(ctx context.Context) (err error) {
 		}
 		h.note("warning", "this system was rejected on the host before")
 	}
-	h.rebootNeeded = h.rebootNeeded || h.run.commits() && h.needsReboot()
+	if err := h.checkWayBack(); err != nil {
+		return err
+	}
+	h.rebootNeeded = h.rebootNeeded || h.run.commits() && !h.run.bootsOnce() && h.needsReboot()
 	if err := h.checkBootRoom(); err != nil {
 		return err
 	}
@@ -146,7 +152,7 @@ func (h *hostRun) checkSystem() error {
 	if _, err := os.Stat(filepath.Join(h.system.OutPath, "bin/switch-to-configuration")); err != nil {
 		return refused(h.Name, "judge", "correct the attribute of "+h.Name+" in deploy.toml", "%s is not a NixOS system: it has no bin/switch-to-configuration", h.system.OutPath)
 	}
-	if !h.run.activates() {
+	if !h.run.activates() || h.run.bootsOnce() {
 		return nil // what cannot be switched to may well be booted
 	}
 	keys, err := inhibited(h.facts.Inhibitors, filepath.Join(h.system.OutPath, "switch-inhibitors"))

@@ -15,6 +15,7 @@ const (
 	Staged         Word = "staged"          // active from the next boot
 	Pushed         Word = "pushed"          // copied and rooted, nothing else
 	Previewed      Word = "previewed"       // looked at, nothing else
+	Rebooted       Word = "rebooted"        // rebooted, and seen to run what it was to boot
 	RolledBack     Word = "rolled-back"     // failed, and seen to run the system it had
 	RollbackFailed Word = "rollback-failed" // failed, and not shown to run the system it had
 	Kept           Word = "kept"            // failed, and the user said no rollback

@@ -19,6 +19,9 @@ type Request struct {
 	Action           transaction.Action
 	Keep             bool
 	Automatic, Force bool
+	// ThenReboot reboots the hosts that boot their new system next, with no way
+	// back but a person.
+	ThenReboot bool
 	// DryRun evaluates, builds, looks and prints the plan; it copies nothing.
 	DryRun bool
 	// Deployer names the person and machine for the host's record and for a

@@ -15,7 +15,7 @@ import (
 // specs are the host's probes with what the evaluated configuration of the very
 // system being deployed expects of them.
 func (h *hostRun) specs() ([]probe.Spec, error) {
-	if !h.run.activates() {
+	if !h.run.activates() && !h.run.reboots() {
 		return nil, nil // what runs stays, so that there is nothing new to judge
 	}
 	expected, err := expectations(h.system.Expectations)

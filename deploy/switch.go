@@ -23,14 +23,11 @@ import (
 // atOnce is how many hosts are worked on at the same time.
 const atOnce = 10
 
-// Run brings every host of the request to its goal, or leaves it as it was. The error is for what concerns the whole run before any host has
-// an outcome: no usable Nix. Everything else is in the report.
+// Run brings every host of the request to its goal, or leaves it as it was. The
+// error is for what concerns the whole run before any host has an outcome: no usable
+// Nix. Everything else is in the report.
 func Run(ctx context.Context, r Request) (Report, error) {
-	program, err := nix.Find(ctx)
-	if err != nil {
-		return Report{}, err
-	}
-	run := &run{Request: r, nix: program, started: time.Now()}
+	run := &run{Request: r, started: time.Now()}
 	defer run.close()
 	if r.Keep && r.changes() {
 		run.emit(event.Event{Type: "note", Note: &event.Note{Level: "warning",
@@ -40,6 +37,15 @@ func Run(ctx context.Context, r Request) (Report, error) {
 	for i, h := range r.Hosts {
 		hostRuns[i] = newHostRun(run, h)
 	}
+	if r.Goal == GoalReboot {
+		run.reboot(ctx, hostRuns)
+		return run.report(ctx, hostRuns), nil
+	}
+	program, err := nix.Find(ctx)
+	if err != nil {
+		return Report{}, err
+	}
+	run.nix = program
 	if err := run.evaluateAndLook(ctx, hostRuns); err != nil {
 		return Report{}, err
 	}

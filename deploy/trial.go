@@ -189,13 +189,17 @@ func (h *hostRun) follow(ctx context.Context, w protocol.WatchRequest) error {
 		if errors.As(err, &said) {
 			return h.lost(said)
 		}
-		if err := h.redial(ctx, redialFirst, patient, h.askFacts); err != nil {
+		if err := h.reconnect(ctx); err != nil {
 			return h.lost(err)
 		}
 	}
 }
 
 func (h *hostRun) lost(err error) error {
+	var named *Failure
+	if errors.As(err, &named) {
+		return named
+	}
 	return &Failure{Host: h.Name, Step: "follow", Word: Unknown, Code: CodeLookNow, Next: h.ssh("journalctl -u 'hdeploy-" + h.id + "-*'"),
 		Cause: fmt.Errorf("the host could not be asked how it ended: %v", err)}
 }
@@ -207,6 +211,7 @@ func (h *hostRun) watched(e protocol.WatchEvent) {
 	}
 	if e.Status != nil {
 		h.status = e.Status
+		h.tellReboots()
 		h.enter(e.Status.State)
 	}
 }

@@ -77,6 +77,8 @@ type Timeouts struct {
 	Activation, Confirm, Commit, Rollback, Grace time.Duration
 	// Connect covers TCP, handshake and login of one connection.
 	Connect time.Duration
+	// Reboot is the time from a reboot until the host answers again.
+	Reboot time.Duration
 }
 
 // NewHost returns a host for which nothing but the name is known: everything
@@ -96,6 +98,7 @@ func NewHost(name string) Host {
 			Rollback:   300 * time.Second,
 			Grace:      15 * time.Second,
 			Connect:    10 * time.Second,
+			Reboot:     10 * time.Minute,
 		},
 	}
 }

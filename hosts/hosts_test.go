@@ -77,7 +77,7 @@ func TestAHostIsOneLine(t *testing.T) {
 	if got, want := only(t, "[hosts.web1]"), NewHost("web1"); !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
 	}
-	want := Timeouts{Activation: 300e9, Confirm: 60e9, Commit: 120e9, Rollback: 300e9, Grace: 15e9, Connect: 10e9}
+	want := Timeouts{Activation: 300e9, Confirm: 60e9, Commit: 120e9, Rollback: 300e9, Grace: 15e9, Connect: 10e9, Reboot: 600e9}
 	host := NewHost("web1")
 	if host.Address != "web1" || host.Port != 22 || host.User != "root" || host.Elevation != nil || host.Timeouts != want ||
 		host.Attribute != "nixosConfigurations.web1.config.system.build.toplevel" {
@@ -98,7 +98,7 @@ tags = ["a", "b"]
 attribute = 'packages.x86_64-linux."web1".toplevel'
 probes = ["web"]
 jump = ["bastion"]
-timeouts = { activation = "10m", confirm = "90s", commit = "1m", rollback = "1h", grace = "1s", connect = "500ms" }
+timeouts = { activation = "10m", confirm = "90s", commit = "1m", rollback = "1h", grace = "1s", connect = "500ms", reboot = "20m" }
 
 [jumps.bastion]
 address = "bastion.example.org"
@@ -125,7 +125,7 @@ on_fail = "alert"
 	if strings.Join(host.Elevation, " ") != "doas -n" || host.Attribute != `packages.x86_64-linux."web1".toplevel` {
 		t.Errorf("got %+v", host)
 	}
-	if want := (Timeouts{600e9, 90e9, 60e9, 3600e9, 1e9, 5e8}); host.Timeouts != want {
+	if want := (Timeouts{600e9, 90e9, 60e9, 3600e9, 1e9, 5e8, 1200e9}); host.Timeouts != want {
 		t.Errorf("timeouts: %+v", host.Timeouts)
 	}
 	if want := (Jump{Name: "bastion", Address: "bastion.example.org", Port: 2200, User: "jump", HostKeys: []string{keyTwo}}); !reflect.DeepEqual(host.Jump, []Jump{want}) {

@@ -237,6 +237,7 @@ func (d *decoder) timeouts(where string, table *node, into *Timeouts) {
 	s.duration("commit", &into.Commit, least, most)
 	s.duration("rollback", &into.Rollback, least, most)
 	s.duration("grace", &into.Grace, least, most)
+	s.duration("reboot", &into.Reboot, least, most)
 	s.duration("connect", &into.Connect, 100*time.Millisecond, 10*time.Minute)
 	s.refuseUnknownKeys()
 }

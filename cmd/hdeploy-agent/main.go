@@ -1,6 +1,7 @@
 // Command hdeploy-agent is the program that runs on a host: it answers hdeploy
-// over its standard streams, supervises a transaction in a unit of its own, and
-// is the dead-man's switch. People do not run it.
+// over its standard streams, supervises a transaction in a unit of its own, is
+// the dead-man's switch, and settles at boot what the boot before left. People do
+// not run it.
 //
 // It stays small and static, and links neither SSH nor a command line, TOML or
 // terminal library: whatever it links runs as root on every host.
@@ -35,6 +36,8 @@ func run(ctx context.Context, args []string) error {
 		return hostEngine().Supervise(ctx, args[1])
 	case len(args) == 2 && args[0] == "deadman" && transaction.ValidID(args[1]):
 		return hostEngine().TakeOver(ctx, args[1], "the dead-man's switch acted: the supervisor was gone or the last deadline had passed")
+	case len(args) == 1 && args[0] == "resume":
+		return resume(ctx)
 	case len(args) == 1 && args[0] == "version":
 		_, err := fmt.Println(protocol.Release)
 		return err
@@ -44,13 +47,15 @@ func run(ctx context.Context, args []string) error {
 
 func hostEngine() transaction.Engine {
 	store := transaction.HostStore()
+	host := nixos.Host{Store: store, Clock: nixos.Clock{}}
 	return transaction.Engine{
-		Store:   store,
-		Clock:   nixos.Clock{},
-		Host:    nixos.Host{Store: store, Clock: nixos.Clock{}},
-		Log:     toJournal,
-		Journal: nixos.Journal,
-		Reboot:  nixos.Reboot,
+		Store:     store,
+		Clock:     nixos.Clock{},
+		Host:      host,
+		Restarter: host,
+		Reboot:    nixos.Reboot,
+		Log:       toJournal,
+		Journal:   nixos.Journal,
 	}
 }
 

@@ -21,7 +21,9 @@ import (
 )
 
 // settleLimit bounds what an agent does about the past before it answers.
-const settleLimit = 10 * time.Minute
+// The deployer waits for its first answer a little longer; what the units of the
+// host have not settled by then goes on, and the answer says that it does.
+const settleLimit = 45 * time.Second
 
 func serve(ctx context.Context, in io.Reader, out io.Writer) error {
 	a := agent{engine: hostEngine(), ahead: &ahead{}}
@@ -55,6 +57,8 @@ func (a agent) handle(ctx context.Context, method string, params json.RawMessage
 		return decoded(params, func(p protocol.DecideRequest) (any, error) { return a.confirm(ctx, p, emit) })
 	case protocol.MethodAbort:
 		return decoded(params, func(p protocol.DecideRequest) (any, error) { return a.abort(ctx, p) })
+	case protocol.MethodReboot:
+		return decoded(params, func(p protocol.RebootRequest) (any, error) { return a.reboot(ctx, p) })
 	case protocol.MethodDryActivate:
 		return decoded(params, func(p protocol.DryActivateRequest) (any, error) { return a.dryActivate(ctx, p) })
 	case protocol.MethodPush:
@@ -99,6 +103,9 @@ func missing(p protocol.MissingRequest) protocol.MissingResult {
 // start begins a transaction. One that was refused needs no root.
 func (a agent) start(ctx context.Context, p protocol.StartRequest) (any, error) {
 	if err := validStart(p); err != nil {
+		return nil, err
+	}
+	if err := a.wayBack(p); err != nil {
 		return nil, err
 	}
 	s, err := a.begin(ctx, p)
@@ -287,7 +294,7 @@ func (a agent) status(r transaction.Record) *protocol.Status {
 		ID: r.ID, State: r.State, Deployer: r.Deployer, Revision: r.Revision, New: r.New,
 		Previous: r.Previous.Running, Before: r.Previous, Restarted: r.Restarted, Started: r.Started, Judged: r.Judged, Results: r.Results,
 		Ended: r.Ended, Number: r.Number, Action: r.Action, Dirty: r.Dirty, Rejects: r.Rejects, Steps: r.Steps,
-		DeployerResults: r.DeployerResults, Cause: r.Cause, Journal: r.Journal,
+		DeployerResults: r.DeployerResults, Cause: r.Cause, Journal: r.Journal, Reboots: len(r.Reboots),
 		ExitCode: r.ExitCode, Reason: r.Reason, Notes: r.Notes, Generation: r.Generation.Number, Boots: r.Boots,
 	}
 	s.Running, s.Profile, _ = a.engine.Host.Look(r.Profile)
@@ -342,5 +349,9 @@ func (a agent) recall(facts *protocol.Facts) {
 		facts.StateError = err.Error()
 	}
 	facts.Freeze = freeze
+	facts.Volatile = nixos.Volatile(a.engine.Store)
+	if err := (nixos.Host{Store: a.engine.Store}).NoWayBack(""); err != nil {
+		facts.NoWayBack = err.Error()
+	}
 	facts.Rejected = transaction.RejectedIn(a.engine.Store.History())
 }

@@ -58,6 +58,13 @@ var deployments = [...]deployment{{
 	about: "Builds the system of each HOST and copies it there. A root keeps the last two that\n" +
 		"were pushed from being collected, so that a later switch has nothing to copy.",
 	example: "@eu",
+}, {
+	name: "reboot", goal: deploy.GoalReboot,
+	usage: "reboot hosts that need it, and see that they come back right",
+	about: "Reboots each HOST whose kernel, initrd or modules are not those of the system that\n" +
+		"it boots next, or that runs another system than that, and waits until it answers\n" +
+		"in a new boot, runs what it was to boot, and its probes pass.",
+	example: "@web",
 }}
 
 func deploymentCommands(s streams) []*cli.Command {
@@ -79,6 +86,9 @@ func (d deployment) command(s streams) *cli.Command {
 				return err
 			}
 			opts.deployment = d
+			if err := opts.chooseReboot(c); err != nil {
+				return err
+			}
 			return runSwitch(c.Context, s, opts)
 		},
 	})
@@ -88,6 +98,12 @@ func (d deployment) command(s streams) *cli.Command {
 // error and not a deployment that nobody asked for.
 func (d deployment) flags() []cli.Flag {
 	transacts := d.goal == deploy.GoalTransact
+	if d.goal == deploy.GoalReboot {
+		return []cli.Flag{
+			&cli.BoolFlag{Name: "dry-run", Usage: "say whether a reboot is needed, and why", DisableDefaultText: true},
+			&cli.BoolFlag{Name: "force", Usage: "reboot a host that does not need it, or is frozen", DisableDefaultText: true},
+		}
+	}
 	flags := []cli.Flag{
 		&cli.StringFlag{Name: "flake", Usage: "deploy from flake `REF` instead of the one in deploy.toml"},
 	}
@@ -103,6 +119,11 @@ func (d deployment) flags() []cli.Flag {
 		flags = append(flags,
 			&cli.BoolFlag{Name: "no-rollback", Usage: "leave a system that fails its trial running, for a person to look at", DisableDefaultText: true})
 	}
+	if d.action == transaction.Boot {
+		flags = append(flags,
+			&cli.BoolFlag{Name: "reboot", Usage: "boot it once, judge it, and keep it only if it proves healthy", DisableDefaultText: true},
+			&cli.BoolFlag{Name: "no-fallback", Usage: "with --reboot: reboot even where the host would not come back by itself", DisableDefaultText: true})
+	}
 	if transacts && d.action.Activates() || d.goal == deploy.GoalDryActivate {
 		flags = append(flags, &cli.StringFlag{Name: "activation-timeout", Usage: "let the activation take at most `DURATION`"})
 	}
@@ -111,4 +132,18 @@ func (d deployment) flags() []cli.Flag {
 			&cli.BoolFlag{Name: "or-boot", Usage: "boot a system next that cannot be switched to while the host runs", DisableDefaultText: true})
 	}
 	return flags
+}
+
+// chooseReboot makes of boot what --reboot says: a boot with a way back, or one
+// without.
+func (o *switchOptions) chooseReboot(c *cli.Context) error {
+	switch reboot, alone := c.Bool("reboot"), c.Bool("no-fallback"); {
+	case alone && !reboot:
+		return usageFailure("--no-fallback means something with --reboot only", "hdeploy boot --reboot --no-fallback HOST")
+	case alone:
+		o.thenReboot = true
+	case reboot:
+		o.action = transaction.Reboot
+	}
+	return nil
 }

@@ -177,11 +177,11 @@ func TestComplete(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, c := range []struct{ line, want string }{
-		{"", "switch boot test dry-activate build push rollback attach confirm abort status generations history log lock unlock hosts version completion help"},
+		{"", "switch boot test dry-activate build push reboot rollback attach confirm abort status generations history log lock unlock hosts version completion help"},
 		{"sw", "switch"},
 		{"dry-activate w", "web1 web2"},
 		{"push @", "@web"},
-		{"boot --", "--help --flake --dry-run --force --confirm-timeout --config --output --json --no-color --log-level --log-file"},
+		{"boot --", "--help --flake --dry-run --force --confirm-timeout --reboot --no-fallback --config --output --json --no-color --log-level --log-file"},
 		{"build --d", ""},
 		{"test --no-r", "--no-rollback"},
 		{"switch ", "web1 web2 db @web"},

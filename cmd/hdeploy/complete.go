@@ -183,7 +183,7 @@ func attached(flag cli.Flag, name, value string) []candidate {
 
 func arguments(s streams, t typed) []candidate {
 	switch t.command.Name {
-	case "switch", "boot", "test", "dry-activate", "build", "push", "status", "lock", "unlock":
+	case "switch", "boot", "test", "dry-activate", "build", "push", "reboot", "status", "lock", "unlock":
 		return hostCandidates(s, t)
 	case "generations", "history", "log", "rollback", "attach", "confirm", "abort":
 		return oneHost(s, t)

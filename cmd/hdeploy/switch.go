@@ -25,6 +25,7 @@ type switchOptions struct {
 	dryRun     bool
 	force      bool
 	keep       bool
+	thenReboot bool
 	confirm    time.Duration // zero where deploy.toml decides
 	activation time.Duration
 	orBoot     bool
@@ -148,7 +149,7 @@ func (o switchOptions) request(s streams) (deploy.Request, error) {
 	return deploy.Request{
 		Hosts: selected, Flake: flake, DryRun: o.dryRun,
 		Goal: o.goal, Action: o.action, Keep: o.keep, Force: o.force, Automatic: automatic(s),
-		Deployer: deployer(s), StateDir: state,
+		ThenReboot: o.thenReboot, Deployer: deployer(s), StateDir: state,
 	}, nil
 }
 

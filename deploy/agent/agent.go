@@ -304,6 +304,11 @@ func (a *Agent) Probe(ctx context.Context, specs []probe.Spec) ([]probe.Result, 
 	return results, err
 }
 
+// Reboot asks for a reboot of the host.
+func (a *Agent) Reboot(ctx context.Context, r protocol.RebootRequest) error {
+	return a.client.Call(ctx, protocol.MethodReboot, r, &protocol.RebootResult{}, nil)
+}
+
 // Log returns the last lines that a transaction's switches printed.
 func (a *Agent) Log(ctx context.Context, id string, lines int) ([]string, error) {
 	var result protocol.LogResult

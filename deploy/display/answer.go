@@ -339,6 +339,8 @@ func meaningOf(host string, o event.Outcome) string {
 		return wanted + " boots next; it cannot be switched to while running, so reboot " + host
 	case "tested":
 		return "the new system runs until the next reboot, and was confirmed; what boots was left alone"
+	case "rebooted":
+		return "it was rebooted, and runs what it boots"
 	case "staged":
 		return wanted + " boots next; what runs now was left alone"
 	case "pushed":

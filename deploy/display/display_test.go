@@ -432,7 +432,7 @@ func TestTerminal(t *testing.T) {
 }
 
 func TestAnswerNamesEveryHost(t *testing.T) {
-	words := []string{"unchanged", "committed", "degraded", "reboot-required", "tested", "staged", "pushed", "previewed",
+	words := []string{"unchanged", "committed", "degraded", "reboot-required", "tested", "staged", "rebooted", "pushed", "previewed",
 		"rolled-back", "rollback-failed", "kept", "refused", "unreachable", "failed", "interrupted", "unknown"}
 	seen := map[string]string{}
 	for _, word := range words {

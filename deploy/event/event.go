@@ -27,11 +27,12 @@ const (
 	Trial     Phase = "trial"
 	Verify    Phase = "verify"
 	Commit    Phase = "commit"
+	Reboot    Phase = "reboot"
 	Rollback  Phase = "rollback"
 )
 
 // Phases lists every phase in the order in which a run passes through them.
-var Phases = [...]Phase{Evaluate, Preflight, Build, Judge, Copy, Preview, Trial, Verify, Commit, Rollback}
+var Phases = [...]Phase{Evaluate, Preflight, Build, Judge, Copy, Preview, Trial, Verify, Commit, Reboot, Rollback}
 
 // Sink receives events in the order in which they happened on each host. It
 // is called from several goroutines and must not block for long.
@@ -142,7 +143,8 @@ type Outcome struct {
 	// Code is the exit code that this host alone would give the run.
 	Code int `json:"code"`
 	// Action is the command that was wanted: "switch", "boot", "test", "rollback",
-	// "dry-activate", "build" or "push".
+	// "dry-activate", "build", "push", "reboot", "boot --reboot" or
+	// "boot --reboot --no-fallback".
 	Action string `json:"action,omitempty"`
 	// Closure is the store path that the run wanted on the host, Running what
 	// was seen to run at the end; empty where not known.

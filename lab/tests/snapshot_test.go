@@ -37,7 +37,8 @@ type snapshot struct {
 
 type unitState struct{ Sub, Invocation, MainPID string }
 
-// look prints a snapshot. Sections begin with "# ".
+// look prints a snapshot. Sections begin with "# ". That PID 1 still knows the unit
+// for the next boot does no harm; that its file is there would.
 const look = `
 section() { echo "# $1"; }
 links() { for l in $1; do [ -L "$l" ] && echo "${l##*/} $(readlink "$l")"; done; }
@@ -50,7 +51,8 @@ section roots; links '/nix/var/nix/gcroots/hdeploy/*'
 section units; systemctl show '*' -p Id,ActiveState,SubState,InvocationID,MainPID,Transient
 section failed; systemctl list-units --all --failed --plain --no-legend | sed -n 's/^\([^ ]*\) .*/\1 failed/p'
 section left
-systemctl list-units --all --plain --no-legend 'hdeploy-*' | sed 's/^/unit /'
+systemctl list-units --all --plain --no-legend 'hdeploy-*' | grep -v '^hdeploy-resume.service ' | sed 's/^/unit /'
+find /etc/systemd/system.attached 2>/dev/null | sed 's/^/file /'
 find /run/systemd/system /run/systemd/transient -name '*hdeploy-*' | sed 's/^/file /'
 find /run/hdeploy -name agent | sed 's/^/file /'
 find /root /home /tmp -maxdepth 2 -name '.hdeploy-*' | sed 's/^/upload /'

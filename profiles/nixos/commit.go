@@ -57,6 +57,11 @@ func readBack(wanted string, known bool) (string, error) {
 
 // Uncommit implements [transaction.Host].
 func (h Host) Uncommit(ctx context.Context, r transaction.Record) error {
+	if r.Action == transaction.Reboot {
+		if err := h.unchoose(ctx, r); err != nil {
+			return err
+		}
+	}
 	made, err := ownGeneration(r)
 	if err != nil {
 		return err

@@ -2,6 +2,7 @@ package nixos
 
 import (
 	"bufio"
+	"cmp"
 	"encoding/json"
 	"os"
 	"path/filepath"
@@ -42,6 +43,7 @@ func Look(profile string) protocol.Facts {
 	if err != nil {
 		f.BootsError = err.Error()
 	}
+	f.NextKernel = bootedKernel(cmp.Or(boots.System, f.Profile.Path))
 	_, noDaemon := os.Stat("/nix/var/nix/daemon-socket/socket")
 	f.Daemon = noDaemon == nil
 	f.Inhibitors = inhibitors(f.Running)

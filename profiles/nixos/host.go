@@ -127,6 +127,10 @@ func (h Host) Arm(ctx context.Context, r transaction.Record) error {
 	if err := writeLastResort(r, h.open(r.ID), h.copyBack(r)); err != nil {
 		return fmt.Errorf("arm the dead-man's switch: %v", err)
 	}
+	// It helps after a power cut, and nothing depends on it.
+	var attaching sync.WaitGroup
+	defer attaching.Wait()
+	attaching.Go(func() { _ = attachResume() })
 	m := systemd.Of(r.Previous.Running)
 	start, err := m.ManagerStart(ctx)
 	if err != nil {
@@ -295,7 +299,8 @@ func (h Host) Fence(ctx context.Context, id string) error {
 // left of it must not act any more. Where the dead-man's timer cannot be stopped
 // its program stays, to find the transaction finished.
 func (h Host) Finish(ctx context.Context, r transaction.Record) error {
-	failures := []error{os.RemoveAll(h.open(r.ID)), h.keepConfirmed()}
+	failures := []error{os.RemoveAll(h.open(r.ID)), h.keepConfirmed(), detachResume()}
+	h.Store.DropBaseline(r.ID)
 	if r.Restarted && (r.State == transaction.RolledBack || r.State == transaction.RollbackFailed) {
 		failures = append(failures, h.restoreKeys(ctx, r)) // the boot has brought back all but these
 	}

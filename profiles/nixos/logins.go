@@ -210,6 +210,10 @@ func (h Host) keysFile(id string) string { return filepath.Join(h.Store.Dir, "ke
 // keepKeys keeps the authorized keys of whoever logged in, and of root. What cannot
 // be read is not kept.
 func (h Host) keepKeys(r transaction.Record) error {
+	if kept := h.keptKeys(r.ID); kept != nil {
+		// Armed anew after a boot: what is there now may be the new system's.
+		return h.copyRootKeys(r.ID, kept)
+	}
 	var kept []keyFile
 	for _, place := range keyPlaces(loginUsers()) {
 		if k, err := place.now(); err == nil {

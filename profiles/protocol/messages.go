@@ -82,6 +82,14 @@ type Facts struct {
 	Freeze *transaction.Freeze `json:"freeze,omitempty"`
 	// Rejected are the systems that were found bad on the host, newest first.
 	Rejected []string `json:"rejected,omitempty"`
+	// Volatile says why the agent's state does not survive a reboot of the host,
+	// empty where nothing speaks for that.
+	Volatile string `json:"volatile,omitempty"`
+	// NoWayBack says why no system can be booted once with the host coming back
+	// from it by itself, empty where that can be done.
+	NoWayBack string `json:"no_way_back,omitempty"`
+	// NextKernel is as Kernel, of the system that boots next.
+	NextKernel map[string]string `json:"next_kernel,omitempty"`
 	// StateError says why the agent cannot keep its state.
 	StateError string `json:"state_error,omitempty"`
 }
@@ -187,6 +195,8 @@ type Status struct {
 	Results   []probe.Result    `json:"results,omitempty"`
 	ExitCode  int               `json:"exit_code"`
 	Cause     transaction.Cause `json:"cause,omitempty"`
+	// Reboots counts how often the transaction itself asked for a reboot.
+	Reboots int `json:"reboots,omitempty"`
 	Reason    string            `json:"reason,omitempty"`
 	Notes     []string          `json:"notes,omitempty"`
 	// Journal is the end of what failed units said.

@@ -138,7 +138,7 @@ func TestPowerCutInATestBootsTheOldSystem(t *testing.T) {
 			r := newRig(t)
 			r.put(s, func(r *Record) { r.Action = Test })
 			r.clock.reboot("boot-2")
-			got, err := r.Settle(r.ctx())
+			got, err := r.settle()
 			if err != nil || got.State != RolledBack || got.Cause != HostRestarted {
 				t.Fatalf("%+v, %v", got, err)
 			}
@@ -156,7 +156,7 @@ func TestPowerCutInTheCommitOfABootIsDecidedByWhatBooted(t *testing.T) {
 		r.put(Committing, func(r *Record) { r.Action = Boot })
 		r.host.run(boots)
 		r.clock.reboot("boot-2")
-		if got, err := r.Settle(r.ctx()); err != nil || got.State != want {
+		if got, err := r.settle(); err != nil || got.State != want {
 			t.Errorf("booted %s: %v, %v", boots, got.State, err)
 		}
 		r.on(boots)

@@ -16,7 +16,7 @@ func TestCommitAfterARestartRespectsAMovedProfile(t *testing.T) {
 	r.clock.reboot("boot-2")
 	r.host.run(newPath)
 	r.host.point("system-14-link", elsePath)
-	got, err := r.Settle(r.ctx())
+	got, err := r.settle()
 	if err != nil || got == nil || got.State != Superseded || !strings.Contains(got.Reason, elsePath) {
 		t.Fatalf("settled as %+v, %v", got, err)
 	}
@@ -30,7 +30,7 @@ func TestCommitAfterARestartIsFinished(t *testing.T) {
 	r.put(Committing)
 	r.clock.reboot("boot-2")
 	r.host.run(newPath)
-	got, err := r.Settle(r.ctx())
+	got, err := r.settle()
 	if err != nil || got == nil || got.State != Committed {
 		t.Fatalf("settled as %+v, %v", got, err)
 	}
@@ -80,7 +80,7 @@ func TestCleaningUpThatFailsAfterOtherEnds(t *testing.T) {
 			t.Errorf("%s taken over: %v", s, err)
 		}
 		r.clock.reboot("boot-2")
-		if got, err := r.Settle(r.ctx()); err != nil || got.State != s {
+		if got, err := r.settle(); err != nil || got.State != s {
 			t.Errorf("%s settled as %v, %v", s, got, err)
 		}
 		if r.host.called("finish") != 3 {

@@ -52,8 +52,3 @@ func (s Store) claimed(id, lock string) bool {
 	held, err := f.Claimed()
 	return err == nil && held
 }
-
-// attended says whether any process acts for transaction id.
-func (s Store) attended(id string) bool {
-	return s.claimed(id, actorLock) || s.claimed(id, starterLock)
-}

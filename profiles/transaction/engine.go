@@ -53,6 +53,8 @@ type Engine struct {
 	Store Store
 	Clock Clock
 	Host  Host
+	// Restarter is needed for the action [Reboot] only.
+	Restarter Restarter
 	// Log is told each state that is driven, for the journal; nil for nobody.
 	Log func(Record)
 	// Journal reads the last lines that units said; nil where nobody can. It only
@@ -61,9 +63,6 @@ type Engine struct {
 	// Reboot restarts the machine, and returns an error where that did not come
 	// about; nil where there is no machine.
 	Reboot func(context.Context, Record) error
-
-	// inContact says that a deployer waits for the answer of whoever drives.
-	inContact bool
 }
 
 // Plan is what a deployer asks for.
@@ -105,6 +104,9 @@ var ErrMoved = errors.New("the host's system changed since it was looked at")
 // dead-man's switch and starts the supervisor, in this order: from here on the
 // host returns by itself. On error nothing was changed and nothing is left.
 func (e Engine) Prepare(ctx context.Context, p Plan) (*Record, error) {
+	if p.Action == Reboot && e.Restarter == nil {
+		return nil, errNoRestarter
+	}
 	if err := e.Store.Reserve(); err != nil {
 		return nil, err
 	}
@@ -371,7 +373,7 @@ func (e Engine) Confirm(ctx context.Context, id string, results []probe.Result) 
 		if err != nil {
 			return err
 		}
-		if running != r.runsInTrial() || at.Link != r.Previous.Profile.Link {
+		if running != r.runsInTrial() || !r.holds(at) {
 			r.because(Disturbed, "somebody else switched: the host runs %s, its profile is %s", running, at.Path)
 			return r.apply(Supersede)
 		}

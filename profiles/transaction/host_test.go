@@ -325,6 +325,18 @@ func (r *rig) put(s State, change ...func(*Record)) *Record {
 	return record
 }
 
+// settle settles on a host whose units run beside the one that asks.
+func (r *rig) settle() (*Record, error) {
+	var units sync.WaitGroup
+	r.host.supervise = func(context.Context, Record) error {
+		ctx := r.ctx()
+		units.Go(func() { _ = r.Engine.Supervise(ctx, id) })
+		return nil
+	}
+	defer units.Wait()
+	return r.Settle(r.ctx())
+}
+
 // attend holds the claim that a supervisor holds.
 func (r *rig) attend() {
 	r.t.Helper()

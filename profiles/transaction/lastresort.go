@@ -88,7 +88,7 @@ func (e Engine) bootsPrevious(r Record) error {
 // awaitContact waits, after a rollback, until a deployer has logged in anew, or
 // restarts the host. It returns [errRestarting] where it does.
 func (e Engine) awaitContact(ctx context.Context, r Record) error {
-	if e.inContact || r.LastResort != Restart || r.SeeBy == 0 || r.BootID != e.Clock.BootID() {
+	if r.LastResort != Restart || r.SeeBy == 0 || r.BootID != e.Clock.BootID() {
 		return nil
 	}
 	changes := atomicfile.Watch(e.Store.Dir, e.Store.Run)

@@ -41,7 +41,7 @@ func TestRollbackThatFailsRestartsTheHostOnce(t *testing.T) {
 		t.Fatalf("%d restarts, %+v", *restarts, got)
 	}
 	r.clock.reboot("boot-2")
-	got, err := r.Settle(r.ctx())
+	got, err := r.settle()
 	if err != nil || got.State != RolledBack || !strings.Contains(got.Reason, "supervisor is gone") || !strings.Contains(strings.Join(got.Notes, "; "), "last resort") {
 		t.Fatalf("settled as %+v, %v", got, err)
 	}
@@ -101,7 +101,7 @@ func TestHostThatNobodyReachesAfterARollbackRestarts(t *testing.T) {
 		t.Fatalf("%d restarts, %+v", *restarts, got)
 	}
 	r.clock.reboot("boot-2")
-	if got, err := r.Settle(r.ctx()); err != nil || got.State != RolledBack || *restarts != 1 || r.host.called("finish") != 1 {
+	if got, err := r.settle(); err != nil || got.State != RolledBack || *restarts != 1 || r.host.called("finish") != 1 {
 		t.Errorf("settled as %+v, %v after %v", got, err, r.host.calls)
 	}
 }
@@ -154,7 +154,7 @@ func TestDeployerThatSettlesIsNotMadeToWaitForItself(t *testing.T) {
 	restarts := r.powered()
 	r.put(Waiting, mayRestart)
 	r.host.run(newPath)
-	got, err := r.Settle(r.ctx())
+	got, err := r.settle()
 	if err != nil || got.State != RolledBack || *restarts != 0 {
 		t.Errorf("settled as %+v, %v with %d restarts", got, err, *restarts)
 	}
@@ -213,7 +213,7 @@ func TestRestartWhoseRecordIsLostIsNotRepeated(t *testing.T) {
 	}
 	r.host.uncommit = func(context.Context, Record) error { return errBroken }
 	r.clock.reboot("boot-2")
-	got, err := r.Settle(r.ctx())
+	got, err := r.settle()
 	if err != nil || got.State != RollbackFailed || *restarts != 1 {
 		t.Errorf("settled as %+v, %v after %d restarts", got, err, *restarts)
 	}

@@ -83,6 +83,7 @@ const (
 	Boot     Action = "boot"     // boot it from now on; what runs stays
 	Test     Action = "test"     // activate it until the next boot
 	Rollback Action = "rollback" // a switch to a system of before, by a person's decision
+	Reboot   Action = "reboot"   // boot it once, and from then on if it proves healthy
 )
 
 // Activates says whether the new system is made to run.
@@ -93,7 +94,7 @@ func (a Action) Commits() bool { return a != Test }
 
 // Valid says whether a is one of the actions.
 func (a Action) Valid() bool {
-	return a == "" || a == Switch || a == Boot || a == Test || a == Rollback
+	return a == "" || a == Switch || a == Boot || a == Test || a == Rollback || a == Reboot
 }
 
 // Cause is the kind of reason for which a transaction went back.
@@ -170,6 +171,9 @@ type Record struct {
 	HasRestarted bool       `json:"has_restarted,omitempty"`
 	SeeBy        Instant    `json:"see_by,omitempty"`
 	Seen         bool       `json:"seen,omitempty"`
+	// Reboots are the boots that the transaction itself asked to end: first for
+	// the new system, then for the way back.
+	Reboots []string `json:"reboots,omitempty"`
 
 	// Probes are judged on the host; Results are their verdicts, Judged that all
 	// of them were had; DeployerResults came with the confirmation or the abort.

@@ -66,6 +66,9 @@ func (e Engine) try(ctx context.Context, r Record) error {
 	if r.runsInTrial() == r.Previous.Running {
 		return e.activated(ctx, r, 0, "")
 	}
+	if r.Action == Reboot {
+		return e.tryBoot(ctx, r)
+	}
 	bound, stop := e.bounded(ctx, r, r.ActivateBy)
 	exit, err := e.Host.Activate(bound, r)
 	cause := context.Cause(bound)
@@ -256,7 +259,7 @@ func (e Engine) restore(ctx context.Context, r Record) error {
 	// is the previous system again. Where that fails, the running system is
 	// restored all the same.
 	var failures []string
-	if r.CommitBy != 0 && r.Action.Commits() {
+	if r.CommitBy != 0 && r.Action.Commits() || r.Action == Reboot {
 		// A boot loader that hangs must leave time for the running system.
 		undo, cancel := context.WithTimeout(bound, r.Limits.Rollback/4)
 		err := e.Host.Uncommit(undo, r)
@@ -264,6 +267,14 @@ func (e Engine) restore(ctx context.Context, r Record) error {
 		if err != nil {
 			failures = append(failures, fmt.Sprintf("the commit could not be undone: %v", err))
 		}
+	}
+	note := ""
+	if len(failures) == 0 && e.restartsBack(r) {
+		err := e.restartBack(bound, r)
+		if errors.Is(err, ErrRefused) || ctx.Err() != nil {
+			return err
+		}
+		note = err.Error()
 	}
 	if !e.runsPrevious(r) {
 		if err := e.Host.Restore(bound, r); err != nil {
@@ -274,7 +285,7 @@ func (e Engine) restore(ctx context.Context, r Record) error {
 		e.keepJournal(ctx, r)
 		return e.unrestored(ctx, r, strings.Join(failures, "; "))
 	}
-	return e.end(ctx, r, RestoreDone, "")
+	return e.end(ctx, r, RestoreDone, note)
 }
 
 // unrestored ends a rollback that failed, unless that is because somebody else
@@ -302,7 +313,7 @@ func (e Engine) runsPrevious(r Record) bool {
 		return true
 	}
 	running, _, err := e.Host.Look(r.Profile)
-	return err == nil && r.Restarted && r.Previous.is(running)
+	return err == nil && (r.Restarted || r.Action == Reboot) && r.Previous.is(running)
 }
 
 // end records a final state; what says why it is not the plain one.

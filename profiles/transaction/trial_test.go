@@ -438,7 +438,7 @@ func TestSettleLeavesAloneWhatSomebodyActsFor(t *testing.T) {
 			r := newRig(t)
 			r.put(Trying)
 			c.do(r)
-			got, err := r.Settle(r.ctx())
+			got, err := r.settle()
 			if err != nil || got.State != Trying || len(r.host.calls) != 0 {
 				t.Errorf("got %v, %v; calls %v", got, err, r.host.calls)
 			}
@@ -450,7 +450,7 @@ func TestSettleTakesOverWhatNobodyActsFor(t *testing.T) {
 	r := newRig(t)
 	r.put(Waiting)
 	r.host.run(newPath)
-	got, err := r.Settle(r.ctx())
+	got, err := r.settle()
 	if err != nil || got.State != RolledBack || !strings.Contains(got.Reason, "gone") {
 		t.Errorf("got %v, %v", got, err)
 	}
@@ -459,14 +459,14 @@ func TestSettleTakesOverWhatNobodyActsFor(t *testing.T) {
 
 func TestSettleWithNothingToSettle(t *testing.T) {
 	r := newRig(t)
-	if got, err := r.Settle(r.ctx()); got != nil || err != nil {
+	if got, err := r.settle(); got != nil || err != nil {
 		t.Errorf("got %v, %v", got, err)
 	}
 	for _, s := range []State{Committed, RolledBack, RollbackFailed, Superseded} {
 		for _, boot := range []string{"boot-1", "boot-0"} {
 			r := newRig(t)
 			r.put(s, func(r *Record) { r.BootID = boot })
-			got, err := r.Settle(r.ctx())
+			got, err := r.settle()
 			if err != nil || got.State != s {
 				t.Errorf("%s: got %v, %v", s, got, err)
 			}
@@ -512,12 +512,15 @@ func TestSettleAfterARestartGoesByWhatBooted(t *testing.T) {
 				r.host.point("system-13-link", newPath)
 			}
 			r.clock.reboot("boot-2")
-			got, err := r.Settle(r.ctx())
+			got, err := r.settle()
 			if err != nil {
 				t.Fatal(err)
 			}
 			if got.State != c.want || got.Ended.IsZero() {
 				t.Errorf("it is %s (%s), ended %v", got.State, got.Reason, got.Ended)
+			}
+			if c.want != Superseded {
+				c.calls = append([]string{"arm", "supervise"}, c.calls...)
 			}
 			if !slices.Equal(r.host.calls, c.calls) {
 				t.Errorf("calls %v, want %v", r.host.calls, c.calls)
@@ -538,7 +541,7 @@ func TestSettleAfterARestartGoesOnWithARollbackOfACommit(t *testing.T) {
 	r.host.point("system-13-link", newPath)
 	r.host.boots = newPath
 	r.clock.reboot("boot-2")
-	got, err := r.Settle(r.ctx())
+	got, err := r.settle()
 	if err != nil || got.State != RolledBack {
 		t.Fatalf("got %v, %v", got, err)
 	}
@@ -552,7 +555,7 @@ func TestSettleAfterARestartEndsEvenWhereTheCommitCannot(t *testing.T) {
 	r.host.point("system-13-link", newPath)
 	r.host.commit = func(context.Context, Record) error { return errBroken }
 	r.clock.reboot("boot-2")
-	_, _ = r.Settle(r.ctx())
+	_, _ = r.settle()
 	if got := r.load(); !got.State.Final() {
 		t.Errorf("it stays %s, and the host locked", got.State)
 	}
@@ -564,7 +567,7 @@ func TestSettleAfterARestartWhereTheCommitCannotBeUndone(t *testing.T) {
 	r.host.point("system-13-link", newPath)
 	r.host.uncommit = func(context.Context, Record) error { return errBroken }
 	r.clock.reboot("boot-2")
-	got, err := r.Settle(r.ctx())
+	got, err := r.settle()
 	if err != nil || got.State != RollbackFailed || !slices.Contains(got.Notes, "the commit could not be undone: it is broken") {
 		t.Errorf("got %v, %v", got, err)
 	}
@@ -579,7 +582,7 @@ func TestTwoWhoSettleAfterARestartDoNotActAtOnce(t *testing.T) {
 	release := make(chan struct{})
 	r.host.commit = func(context.Context, Record) error { began <- struct{}{}; <-release; return nil }
 	done := make(chan struct{}, 2)
-	settle := func() { _, _ = r.Settle(r.ctx()); done <- struct{}{} }
+	settle := func() { _, _ = r.settle(); done <- struct{}{} }
 	go settle()
 	<-began
 	go settle()

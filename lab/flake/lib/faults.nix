@@ -17,6 +17,7 @@
 #   periodicReload         N: daemon-reload every N seconds
 #   sshdRefusesKeys        true: sshd takes no public keys
 #   emptyToken, missingToken  true: /etc/opnix-token is emptied or removed by `activate`
+#   kernelPanic            true: it can be switched to, and does not survive its boot
 #   bootFull               true: the boot loader cannot be written
 { derive, host }:
 let
@@ -38,6 +39,7 @@ let
     sshdRefusesKeys = false;
     emptyToken = false;
     missingToken = false;
+    kernelPanic = false;
     bootFull = false;
   };
   unknown = builtins.filter (key: !(known ? ${key})) (builtins.attrNames host.faults);
@@ -153,6 +155,9 @@ faults
     + (if faults.emptyToken then ": >/etc/opnix-token\nchmod 600 /etc/opnix-token\n" else "")
     + (if faults.missingToken then "rm -f /etc/opnix-token\n" else "")
     + (if faults.overwriteKeys then brokenKeys else "");
+
+  # Nothing but the end of PID 1 is like a panic in a container.
+  stage2 = if faults.kernelPanic then "echo 'Kernel panic - not syncing'; exit 1" else "";
 
   switchEnvironment =
     (if faults.checkAction then "" else "export LAB_OLD=1\n")

@@ -36,6 +36,11 @@ let
         executable = true;
         text = bootOnce "grub-reboot" "ENTRY" ''[ "$#" -eq 1 ]'' "$1";
       }
+      {
+        path = "bin/grub-editenv";
+        executable = true;
+        text = bootOnce "grub-editenv" "- unset next_entry" ''[ "$*" = "- unset next_entry" ]'' "";
+      }
     ]
   );
   # The lab's firmware takes the entry of the next boot from a file: there is no EFI variable to set in a container.
@@ -44,6 +49,10 @@ let
     if ! { ${valid}; }; then
       echo "usage: ${name} ${usage}" >&2
       exit 1
+    fi
+    if [ -z "${entry}" ]; then
+      rm -f /boot/loader/oneshot
+      exit
     fi
     mkdir -p /boot/loader
     printf '%s\n' "${entry}" >/boot/loader/oneshot.tmp
@@ -133,6 +142,7 @@ let
     export PATH=/usr/bin:/usr/sbin
     systemConfig=${out}
     echo "<<< NixOS stage 2: $systemConfig >>>"
+    ${faults.stage2}
 
     mount --bind /nix/store /nix/store
     mount -o remount,ro,bind /nix/store
