@@ -21,12 +21,11 @@ func (s *site) cutIn(state event.Phase) {
 	s.t.Helper()
 	status := event.Started
 	faults := settings{}
-	switch state {
-	case event.Trial:
+	if state == event.Trial {
 		faults["activateHang"] = true
-	case event.Verify:
+	}
+	if state == event.Verify {
 		s.hold(time.Minute)
-	case event.Commit:
 	}
 	s.faulty("cut in "+string(state), faults)
 	r := s.startSwitch(command{})

@@ -196,9 +196,9 @@ type Status struct {
 	ExitCode  int               `json:"exit_code"`
 	Cause     transaction.Cause `json:"cause,omitempty"`
 	// Reboots counts how often the transaction itself asked for a reboot.
-	Reboots int `json:"reboots,omitempty"`
-	Reason    string            `json:"reason,omitempty"`
-	Notes     []string          `json:"notes,omitempty"`
+	Reboots int      `json:"reboots,omitempty"`
+	Reason  string   `json:"reason,omitempty"`
+	Notes   []string `json:"notes,omitempty"`
 	// Journal is the end of what failed units said.
 	Journal []transaction.UnitLog `json:"journal,omitempty"`
 	// Generation is the one committed.
