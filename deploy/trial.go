@@ -383,7 +383,10 @@ func (h *hostRun) verify(ctx context.Context, onDeployer []probe.Spec) error {
 	if probe.MustRollBack(results) {
 		why := errors.New(describeFailed(results))
 		h.abortOver(ctx, old, transaction.ProbeFailed, why.Error(), results)
-		return why
+		if !h.run.Keep {
+			return why
+		}
+		h.verifyError = why // it is kept for a person who can be shown to reach it
 	}
 	err := h.redial(limit, 0, refusalsToGoBack, func() agent.First { return h.sayConfirm(results) })
 	var said *protocol.Error

@@ -188,6 +188,12 @@ func TestKeepLeavesASystemThatFailedItsTrial(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			r := newRig(t)
 			c.fail(r)
+			r.until("a failure", func(now Record) bool { return now.State == Waiting && now.Judged && now.Reason != "" })
+			for range 2 { // the first answer may be lost
+				if _, err := r.Confirm(r.ctx(), id, nil); err != nil {
+					t.Fatal(err)
+				}
+			}
 			got := r.untilState(Kept)
 			if got.Cause != c.want || got.Reason == "" || got.Ended.IsZero() {
 				t.Errorf("record %+v", got)
@@ -211,6 +217,12 @@ func TestKeepLeavesASystemThatFailedItsTrial(t *testing.T) {
 func TestKeepGoesBackInSilenceAllTheSame(t *testing.T) {
 	for name, end := range map[string]func(*rig){
 		"nobody confirms": func(r *rig) { r.clock.advance(limits.Confirm) },
+		"nobody reaches a system that failed": func(r *rig) {
+			if _, err := r.Abort(r.ctx(), id, ProbeFailed, "site is down", nil); err != nil {
+				r.t.Fatal(err)
+			}
+			r.clock.advance(limits.Confirm)
+		},
 		"the deployer cannot reach the host": func(r *rig) {
 			if _, err := r.Abort(r.ctx(), id, Disturbed, "not reached over a new connection", nil); err != nil {
 				r.t.Fatal(err)

@@ -359,11 +359,12 @@ func (e *ConfirmError) Error() string {
 
 // Confirm is the deployer's last word. It is accepted only in waiting, before
 // the deadline, after the host's own probes, while the new system runs and the
-// profile is the recorded one; it may be repeated.
+// profile is the recorded one; it may be repeated. Of a system that failed, and
+// that a person wants to look at, it says that the person can reach it.
 func (e Engine) Confirm(ctx context.Context, id string, results []probe.Result) (*Record, error) {
 	refused := ""
 	r, err := e.update(ctx, id, func(r *Record) error {
-		if r.State == Committing || r.State == Committed {
+		if r.State == Committing || r.State == Committed || r.State == Kept {
 			return nil
 		}
 		if refused = e.objection(*r); refused != "" {
@@ -373,11 +374,15 @@ func (e Engine) Confirm(ctx context.Context, id string, results []probe.Result) 
 		if err != nil {
 			return err
 		}
-		if running != r.runsInTrial() || !r.holds(at) {
+		ours := running == r.runsInTrial() || r.failedAndWanted() && r.Previous.is(running)
+		if !ours || !r.holds(at) {
 			r.because(Disturbed, "somebody else switched: the host runs %s, its profile is %s", running, at.Path)
 			return r.apply(Supersede)
 		}
 		r.DeployerResults = results
+		if r.failedAndWanted() {
+			return r.apply(Keep)
+		}
 		r.CommitBy = e.Clock.Now().Add(r.Limits.Commit)
 		return r.apply(Confirm)
 	})
@@ -414,7 +419,7 @@ func (e Engine) Abort(ctx context.Context, id string, cause Cause, why string, r
 			return fmt.Errorf("abort in state %s: %w", r.State, ErrRefused)
 		}
 		r.DeployerResults = append(r.DeployerResults, results...)
-		return r.goBack(cause, "%s", why)
+		return e.goBack(r, cause, "%s", why)
 	})
 	if errors.Is(err, ErrRefused) {
 		return r, nil

@@ -67,7 +67,7 @@ var ErrRefused = errors.New("refused")
 // state mapped to itself makes the event idempotent there.
 var table = map[State]map[Event]State{
 	Prepared: {Begin: Trying, Abort: RollingBack, Supersede: Superseded},
-	Trying:   {Activated: Waiting, Abort: RollingBack, Supersede: Superseded, Keep: Kept},
+	Trying:   {Activated: Waiting, Abort: RollingBack, Supersede: Superseded},
 	Waiting:  {Confirm: Committing, Abort: RollingBack, Supersede: Superseded, Keep: Kept},
 	// Abort in committing is a commit that failed or overran its deadline.
 	Committing:     {Confirm: Committing, CommitDone: Committed, Abort: RollingBack, Supersede: Superseded},

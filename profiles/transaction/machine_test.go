@@ -10,7 +10,7 @@ import (
 // moves is the whole machine, written a second time: state, event, next state.
 var moves = map[State]map[Event]State{
 	Prepared:       {Begin: Trying, Abort: RollingBack, Supersede: Superseded},
-	Trying:         {Activated: Waiting, Abort: RollingBack, Supersede: Superseded, Keep: Kept},
+	Trying:         {Activated: Waiting, Abort: RollingBack, Supersede: Superseded},
 	Waiting:        {Confirm: Committing, Abort: RollingBack, Supersede: Superseded, Keep: Kept},
 	Committing:     {Confirm: Committing, CommitDone: Committed, Abort: RollingBack, Supersede: Superseded},
 	RollingBack:    {Abort: RollingBack, RestoreDone: RolledBack, RestoreFails: RollbackFailed, Supersede: Superseded},
@@ -20,7 +20,7 @@ var moves = map[State]map[Event]State{
 }
 
 func TestEveryPairOfStateAndEventIsDefinedOrRefused(t *testing.T) {
-	const wantDefined, wantRefused = 22, 68
+	const wantDefined, wantRefused = 21, 69
 	defined, refused := 0, 0
 	for _, s := range States {
 		for _, e := range Events {

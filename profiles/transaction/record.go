@@ -250,16 +250,9 @@ func (r *Record) apply(e Event) error {
 	return nil
 }
 
-// goBack records why the new system must go, and sends the host back; where a
-// person asked to look at a system that fails its trial, that one stays.
-func (r *Record) goBack(cause Cause, format string, args ...any) error {
-	r.because(cause, format, args...)
-	failed := cause == ActivationFailed || cause == ProbeFailed
-	if r.Keep && failed && (r.State == Trying || r.State == Waiting) {
-		return r.apply(Keep)
-	}
-	return r.apply(Abort)
-}
+// failedAndWanted says that the system failed its trial, and that it stays for a
+// person to look at as soon as that person is known to reach it.
+func (r *Record) failedAndWanted() bool { return r.Keep && r.State == Waiting && r.Reason != "" }
 
 // because records the first reason; later ones are consequences of it.
 func (r *Record) because(cause Cause, format string, args ...any) {

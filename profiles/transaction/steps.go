@@ -9,10 +9,27 @@ import (
 	"github.com/hbohlen/hdeploy/profiles/probe"
 )
 
+// goBack records why the new system must go, and sends the host back. Where a
+// person asked to look at a system that fails its trial, that one waits for the
+// person as a good one does: the failure may be that nobody reaches the host.
+func (e Engine) goBack(r *Record, cause Cause, format string, args ...any) error {
+	failed := cause == ActivationFailed || cause == ProbeFailed
+	r.because(cause, format, args...)
+	if !r.Keep || !failed || r.State != Trying && r.State != Waiting {
+		return r.apply(Abort)
+	}
+	r.Judged = true
+	if r.State == Waiting {
+		return nil
+	}
+	r.ConfirmBy = e.Clock.Now().Add(r.Limits.Confirm)
+	return r.apply(Activated)
+}
+
 // abort records why the host must go back. It is the only way from a failure to
 // the rollback.
 func (e Engine) abort(ctx context.Context, id string, cause Cause, format string, args ...any) error {
-	_, err := e.update(ctx, id, func(r *Record) error { return r.goBack(cause, format, args...) })
+	_, err := e.update(ctx, id, func(r *Record) error { return e.goBack(r, cause, format, args...) })
 	return err
 }
 
@@ -117,7 +134,7 @@ func (e Engine) failed(ctx context.Context, r Record, exit int, why string, unit
 	said := e.journalOf(ctx, bareNames(units))
 	_, err := e.update(ctx, r.ID, func(r *Record) error {
 		r.ExitCode, r.Journal = exit, said
-		return r.goBack(ActivationFailed, "%s", why)
+		return e.goBack(r, ActivationFailed, "%s", why)
 	})
 	return err
 }
@@ -193,7 +210,7 @@ func (e Engine) judged(ctx context.Context, r Record, results []probe.Result) er
 		if !probe.MustRollBack(results) {
 			return nil
 		}
-		return r.goBack(ProbeFailed, "%s", blame(results))
+		return e.goBack(r, ProbeFailed, "%s", blame(results))
 	})
 	return err
 }
