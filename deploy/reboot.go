@@ -117,7 +117,7 @@ func (h *hostRun) rebootIfNeeded(ctx context.Context) error {
 	h.system.OutPath = h.bootsNext()
 	why := h.whyReboot()
 	if why == "" && !h.run.Force {
-		h.note("info", "no reboot is needed: it runs what it boots next, with that system's kernel, initrd and modules; --force reboots all the same")
+		h.note("info", "no reboot is needed: kernel, initrd and modules are those of what it boots next; --force reboots all the same")
 		return h.judgeUnchanged(ctx)
 	}
 	if why == "" {

@@ -138,7 +138,7 @@ func TestDeployerThatDiesWhileTheHostReboots(t *testing.T) {
 			}
 			return "it is not back: " + record
 		})
-		if !strings.Contains(record, "nobody confirmed") || strings.Contains(record, `"reboots":["`+`"]`) {
+		if !strings.Contains(record, "nobody confirmed") {
 			s.t.Errorf("the record says %s", record)
 		}
 		s.powerOn()

@@ -19,18 +19,13 @@ const attachedUnit = "/etc/systemd/system.attached/hdeploy-resume.service"
 // pulls the plug: nobody will ask the host anything.
 func (s *site) cutIn(state event.Phase) {
 	s.t.Helper()
-	status := event.Started
-	faults := settings{}
-	if state == event.Trial {
-		faults["activateHang"] = true
-	}
 	if state == event.Verify {
 		s.hold(time.Minute)
 	}
-	s.faulty("cut in "+string(state), faults)
+	s.faulty("cut in "+string(state), settings{"activateHang": state == event.Trial})
 	r := s.startSwitch(command{})
 	r.awaitDeadline()
-	r.awaitPhase(state, status)
+	r.awaitPhase(state, event.Started)
 	if state != event.Commit {
 		if unit := s.on("cat " + attachedUnit); !strings.Contains(unit, "hdeploy-agent") {
 			s.t.Errorf("the unit for the next boot is %q", unit)
@@ -89,7 +84,6 @@ func TestPowerCutWithoutAUnitIsSettledByTheFirstCall(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newSite(t, lab.HostOptions{})
-			before := s.snapshot()
 			s.on("d=/etc/systemd/system.attached; mkdir -p $d && " + spoil)
 			s.hold(time.Minute)
 			s.faulty("cut", nil)
@@ -108,7 +102,6 @@ func TestPowerCutWithoutAUnitIsSettledByTheFirstCall(t *testing.T) {
 			s.noProbes()
 			s.deploy("--dry-run").require("refused", 5)
 			requireTellsOfRestart(s)
-			requireEqual(t, "generations", before.Generations, before.Generations)
 		})
 	}
 }

@@ -135,6 +135,10 @@ func awaitResult(ctx context.Context, m systemd.Manager, unit, result string) (i
 			return -1, err
 		}
 		if !populated && emptyBefore && !pending(ctx, m, unit) {
+			// It may have begun and ended since the first look.
+			if exit, err := readResult(result); !errors.Is(err, fs.ErrNotExist) {
+				return exit, err
+			}
 			return -1, fmt.Errorf("run %s: %w", unit, errNoResult)
 		}
 		emptyBefore = !populated
