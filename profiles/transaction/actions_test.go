@@ -256,6 +256,10 @@ func TestAKeptSystemStandsInNobodysWay(t *testing.T) {
 	r := newRig(t)
 	r.host.probe = failedProbe
 	r.act(Switch, keeping)
+	r.untilJudged()
+	if _, err := r.Confirm(r.ctx(), id, nil); err != nil {
+		t.Fatal(err)
+	}
 	if err := r.supervised(); err != nil {
 		t.Fatal(err)
 	}
