@@ -218,3 +218,30 @@ func TestRestartWhoseRecordIsLostIsNotRepeated(t *testing.T) {
 		t.Errorf("settled as %+v, %v after %d restarts", got, err, *restarts)
 	}
 }
+
+func TestExitCodesSayWhatRanAfterThem(t *testing.T) {
+	for _, c := range []struct {
+		exit    int
+		runs    string
+		meaning []string
+	}{
+		{1, newPath, []string{"exit 1", "ran the new system"}},
+		{2, newPath, []string{"activation script failed", "ran the new system"}},
+		{101, oldPath, []string{"crashed", "ran what it ran before"}},
+		{101, elsePath, []string{"crashed", elsePath}},
+		{126, oldPath, []string{"another architecture"}},
+		{137, oldPath, []string{"exit code 137"}},
+	} {
+		r := newRig(t)
+		r.host.activate = func(context.Context, Record) (int, error) { r.host.run(c.runs); return c.exit, nil }
+		r.put(Prepared)
+		if err := r.Supervise(r.ctx(), id); err != nil {
+			t.Fatal(err)
+		}
+		for _, part := range c.meaning {
+			if got := r.load(); !strings.Contains(got.Reason, part) || got.Untouched {
+				t.Errorf("exit %d: %q does not say %q", c.exit, got.Reason, part)
+			}
+		}
+	}
+}
