@@ -47,7 +47,9 @@ func (h Host) Restore(ctx context.Context, r transaction.Record) error {
 		prepared := readClock(unix.CLOCK_MONOTONIC)
 		h.prepareGround(ctx, r, m, before)
 		failed = h.switchBack(ctx, r)
-		restartStale(ctx, m, before, prepared)
+		restarting, cancel := context.WithTimeout(ctx, r.Limits.Rollback/8)
+		restartStale(restarting, m, before, prepared)
+		cancel()
 	}
 	running, _, err := h.Look(r.Profile)
 	if err != nil {

@@ -61,6 +61,11 @@ func TestRestartThatDoesNotComeAboutIsARollbackThatFailed(t *testing.T) {
 		{"restarted before", func(_ *rig, r *Record) { r.HasRestarted = true }, "once already"},
 		{"another profile", func(r *rig, _ *Record) { r.host.point("system-13-link", newPath) }, "would not bring"},
 		{"another boot default", func(r *rig, _ *Record) { r.host.boots = newPath }, "not the last confirmed"},
+		{"a boot default that never ran", func(r *rig, now *Record) {
+			now.Previous.Boots, now.Previous.Profile.Path, r.host.boots = elsePath, elsePath, elsePath
+			r.host.at.Path = elsePath
+			r.archive(&Record{ID: "efgh5678", Number: 1, State: Committed, Action: Boot, New: elsePath})
+		}, "never proved healthy"},
 		{"a power button that is stuck", func(r *rig, _ *Record) {
 			r.Reboot = func(context.Context, Record) error { return errBroken }
 		}, "could not be restarted"},
