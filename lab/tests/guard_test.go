@@ -263,6 +263,48 @@ func TestLastResortWithoutTheAgentRestoresRootsKeys(t *testing.T) {
 	s.requireWorks()
 }
 
+func TestNewSystemWithoutABusGoesBack(t *testing.T) {
+	s := newSite(t, lab.HostOptions{})
+	server := func(id int) settings {
+		return settings{"server.service": fmt.Sprintf("[Service]\nExecStart=/bin/sleep 86400%d\n", id)}
+	}
+	s.configure(settings{"revision": "1", "extraUnits": server(1)})
+	s.deploy().require("committed", 0)
+	before := s.snapshot()
+	s.configure(settings{"revision": "2", "extraUnits": server(2), "faults": settings{"dbusDead": true}})
+	s.deploy().require("rolled-back", 7).requireFailure()
+	requireRestored(t, before, s.snapshot())
+	if runs := s.on("pgrep -af 'sleep 86400'"); !strings.Contains(runs, "864001") || strings.Contains(runs, "864002") {
+		t.Errorf("the server that runs is %s", runs)
+	}
+	s.requireWorks()
+}
+
+// noBus takes D-Bus away until the host restarts, whatever system runs.
+const noBus = "mount --bind /dev/null /usr/bin/dbus-daemon; systemctl stop dbus.socket dbus.service; systemctl is-active dbus.service || true"
+
+func TestLastResortRestartsAHostWithoutABus(t *testing.T) {
+	s := newSite(t, lab.HostOptions{})
+	before := s.snapshot()
+	s.hold(20 * time.Second)
+	s.inventory.Timeouts, s.inventory.Lines = unhelped, `last_resort = "reboot"`
+	s.faulty("no bus", nil)
+	r := s.startSwitch(command{})
+	r.awaitPhase(event.Verify, event.Started)
+	leader := s.host.LeaderPID()
+	s.on(noBus)
+	if err := s.host.WaitReboot(t.Context(), leader); err != nil {
+		t.Fatal(err)
+	}
+	s.awaitBoot()
+	r.wait().require("rolled-back", 7)
+	if !r.noted("as its last resort the host was restarted") {
+		t.Errorf("the restart is not told; %s", r.story())
+	}
+	requireRestoredByBoot(t, before, s.snapshot())
+	s.requireWorks()
+}
+
 // stopManager makes PID 1 answer nobody, as one that crashed.
 func (s *site) stopManager() {
 	s.t.Helper()

@@ -274,7 +274,7 @@ func TestReviveStartsWhatRanBefore(t *testing.T) {
 	if err := revive(within(t), m, before); err != nil {
 		t.Error(err)
 	}
-	if got := calls(); got != "start --no-block -- multi-user.target sshd.service" {
+	if got := calls(); got != "reset-failed -- multi-user.target sshd.service\nstart --no-block -- multi-user.target sshd.service" {
 		t.Errorf("called %q", got)
 	}
 }

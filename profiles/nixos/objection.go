@@ -172,7 +172,7 @@ func objectionOf(err error, said string) *Objection {
 	case exit.ExitCode() == 126 || exit.ExitCode() == 127:
 		return &Objection{Why: transaction.ExitMeaning(exit.ExitCode())}
 	}
-	return &Objection{Why: fmt.Sprintf("the new system's pre-switch checks failed (exit %d):\n%s", exit.ExitCode(), said), Boot: true}
+	return &Objection{Why: strings.TrimSpace(fmt.Sprintf("the new system's pre-switch checks failed (exit %d)\n%s", exit.ExitCode(), said)), Boot: true}
 }
 
 // tailBuffer keeps the end of what is written to it.

@@ -4,10 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/hbohlen/hdeploy/profiles/probe"
 	"github.com/hbohlen/hdeploy/profiles/systemd"
@@ -41,8 +44,12 @@ func (h Host) Restore(ctx context.Context, r transaction.Record) error {
 	}
 	if failed != nil {
 		_ = unblock(ctx, m, before)
+		prepared := readClock(unix.CLOCK_MONOTONIC)
 		h.prepareGround(ctx, r, m, before)
 		failed = h.switchBack(ctx, r)
+		restarting, cancel := context.WithTimeout(ctx, r.Limits.Rollback/8)
+		restartStale(restarting, m, before, prepared)
+		cancel()
 	}
 	running, _, err := h.Look(r.Profile)
 	if err != nil {
@@ -51,8 +58,28 @@ func (h Host) Restore(ctx context.Context, r transaction.Record) error {
 	if running != r.Previous.Running {
 		return fmt.Errorf("the host runs %s: %v", running, failed)
 	}
-	revived := revive(ctx, m, before)
-	return errors.Join(revived, h.restoreKeys(ctx, r))
+	reconnectLogins(ctx, m, before)
+	failures := []error{revive(ctx, m, before), h.restoreKeys(ctx, r)}
+	if errors.Is(failed, errNothingDone) {
+		// The activation script alone makes it the running system, with the units of
+		// the other one.
+		failures = append(failures, fmt.Errorf("the host runs the previous system, but %v", failed))
+	}
+	return inOneLine(failures)
+}
+
+// inOneLine joins what is not nil, for a record's note.
+func inOneLine(failures []error) error {
+	var said []string
+	for _, err := range failures {
+		if err != nil {
+			said = append(said, strings.ReplaceAll(err.Error(), "\n", "; "))
+		}
+	}
+	if len(said) == 0 {
+		return nil
+	}
+	return errors.New(strings.Join(said, "; "))
 }
 
 // killLimit bounds the wait for what was killed.
@@ -74,12 +101,18 @@ func (h Host) switchBack(ctx context.Context, r transaction.Record) error {
 			return err
 		case exit == 11 && attempt.Err() == nil && busy() != nil:
 			continue // somebody else was faster
+		case exit == 1 || exit == 11 || exit == 100:
+			return fmt.Errorf("%w: %s", errNothingDone, transaction.ExitMeaning(exit))
 		case exit != 0 && exit != 4:
 			return errors.New(transaction.ExitMeaning(exit))
 		}
 		return nil
 	}
 }
+
+// errNothingDone says that the previous system's switch-to-configuration did not
+// get as far as its units.
+var errNothingDone = errors.New("its switch-to-configuration could not do its work")
 
 // errSomebodyElse says that the host was switched by somebody else while the way
 // back waited for them.
@@ -110,12 +143,65 @@ func (h Host) awaitSwitchLock(ctx context.Context, r transaction.Record) error {
 // prepareGround makes switch-to-configuration work where it cannot even begin:
 // after emergency.target there is no D-Bus for it to talk to. The previous
 // system's activation script brings its /etc back, and its units start from that.
+// From then on a switch finds no difference any more, and the lists of the one that
+// failed would only repeat what made it fail: [restartStale] and [revive] do what
+// is left.
 func (h Host) prepareGround(ctx context.Context, r transaction.Record, m systemd.Manager, before probe.Baseline) {
 	attempt, cancel := context.WithTimeout(ctx, r.Limits.Rollback/8)
 	defer cancel()
 	_, _ = h.runProgram(attempt, r, "rollback", []string{r.Previous.Running + "/activate"}, nil)
+	for _, list := range resumed {
+		_ = os.Remove(filepath.Join(filepath.Dir(switchLock), list))
+	}
 	_, _ = m.Output(attempt, "systemctl", "daemon-reload")
 	_ = revive(attempt, m, before)
+}
+
+// restartStale restarts the services that the new system has started anew: they
+// run what it made of them, and not what was prepared, at that time of
+// CLOCK_MONOTONIC, to run again.
+func restartStale(ctx context.Context, m systemd.Manager, before probe.Baseline, prepared time.Duration) {
+	now, err := m.All(ctx)
+	if err != nil {
+		return
+	}
+	stale := []string{"restart", "--"}
+	for id, was := range before.Units {
+		is := now[id]
+		again := was.Active == "active" && is.Active == "active" && is.Invocation != was.Invocation
+		if again && is.ExecStart < prepared.Microseconds() && ours(id, was) && !startsByItself(id, before) {
+			stale = append(stale, id)
+		}
+	}
+	if len(stale) > 2 {
+		slices.Sort(stale[2:])
+		_, _ = m.Output(ctx, "systemctl", stale...)
+	}
+}
+
+const logind = "systemd-logind.service"
+
+// reconnectLogins restarts logind where the bus was restarted since the baseline
+// and logind was not: it does not find its way back to a new bus by itself, and
+// each login then waits half a minute for it. Sessions survive its restart.
+func reconnectLogins(ctx context.Context, m systemd.Manager, before probe.Baseline) {
+	now, err := m.Show(ctx, "dbus.service", "dbus-broker.service", logind)
+	if err != nil {
+		return
+	}
+	again := func(id string) bool {
+		was, is := before.Units[id], now[id]
+		return was.Active == "active" && is.Active == "active" && is.Invocation != was.Invocation
+	}
+	if (again("dbus.service") || again("dbus-broker.service")) && now[logind].Active == "active" && !again(logind) {
+		_, _ = m.Output(ctx, "systemctl", "restart", "--", logind)
+	}
+}
+
+// ours says that a unit is a service of the system's configuration.
+func ours(id string, was systemd.Unit) bool {
+	return strings.HasSuffix(id, ".service") && !strings.Contains(id, "@") && !strings.HasPrefix(id, "hdeploy-") &&
+		!strings.HasPrefix(was.Fragment, "/run/")
 }
 
 // unblock cancels the jobs that the trial queued and kills the units that hang in
@@ -175,6 +261,9 @@ func revive(ctx context.Context, m systemd.Manager, before probe.Baseline) error
 		if err == nil && !started {
 			started = true
 			freeSockets(ctx, m, missing)
+			// What the new system made fail again and again may not be started for a
+			// while.
+			_, _ = m.Output(ctx, "systemctl", append([]string{"reset-failed", "--"}, missing...)...)
 			_ = m.Start(ctx, missing...)
 		}
 		if err == nil {
@@ -235,10 +324,11 @@ func missingUnits(ctx context.Context, m systemd.Manager, before probe.Baseline)
 	}
 	var missing []string
 	for id, was := range before.Units {
-		if !lasting(id, was) || bySocket(id, before) || startsByItself(id, before) {
+		is := now[id]
+		if !lasting(id, was) || bySocket(id, before) && is.Active != "failed" || startsByItself(id, before) {
 			continue
 		}
-		if is := now[id]; is.Active != "active" && is.Active != "reloading" {
+		if is.Active != "active" && is.Active != "reloading" {
 			missing = append(missing, id)
 		}
 	}
@@ -247,7 +337,7 @@ func missingUnits(ctx context.Context, m systemd.Manager, before probe.Baseline)
 }
 
 // bySocket says that a socket of the baseline starts the service when it is
-// needed.
+// needed. One that failed it does not start.
 func bySocket(id string, before probe.Baseline) bool {
 	stem, ok := strings.CutSuffix(id, ".service")
 	return ok && before.Units[stem+".socket"].Active == "active"

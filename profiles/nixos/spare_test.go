@@ -111,6 +111,65 @@ func TestMissingUnitsLeavesOutWhatEndsByItself(t *testing.T) {
 	}
 }
 
+// Its socket would start it, were it not for its failure.
+func TestMissingUnitsKnowsAFailedServiceOfASocket(t *testing.T) {
+	m, _ := scripted(t, `cat lines`, map[string]string{"lines": "dbus.socket loaded active listening A socket\ndbus.service loaded failed failed A bus\n"})
+	was := probe.Baseline{Units: map[string]systemd.Unit{
+		"dbus.service": {Active: "active", Sub: "running"}, "dbus.socket": {Active: "active"},
+	}}
+	got, err := missingUnits(within(t), m, was)
+	if err != nil || !slices.Equal(got, []string{"dbus.service"}) {
+		t.Errorf("missing %v, %v", got, err)
+	}
+}
+
+func TestServicesOfTheNewSystemAreRestarted(t *testing.T) {
+	service := func(invocation, start string) string {
+		return "ActiveState=active\nSubState=running\nInvocationID=" + invocation + "\nExecMainStartTimestampMonotonic=" + start + "\n\n"
+	}
+	units, lines, was := "", "", probe.Baseline{Units: map[string]systemd.Unit{}}
+	for id, is := range map[string]string{
+		"same.service":             service("1", "100"),
+		"new.service":              service("2", "200"),
+		"since.service":            service("2", "9000000"), // started by what was prepared
+		"hdeploy-x-y.service":      service("2", "200"),
+		"user@0.service":           service("2", "200"),
+		"made-at-run-time.service": service("2", "200"),
+	} {
+		units += "Id=" + id + "\n" + is
+		lines += id + " loaded active running A service\n"
+		was.Units[id] = systemd.Unit{ID: id, Active: "active", Sub: "running", Invocation: "1"}
+	}
+	was.Units["made-at-run-time.service"] = systemd.Unit{Active: "active", Invocation: "1", Fragment: "/run/systemd/transient/made-at-run-time.service"}
+	m, dir := scripted(t, `case "$1" in show) cat units;; list-units) cat lines;; *) echo "$*" >> log;; esac`, map[string]string{"units": units, "lines": lines})
+	restartStale(within(t), m, was, 5*time.Second)
+	if log, err := os.ReadFile(filepath.Join(dir, "log")); err != nil || string(log) != "restart -- new.service\n" {
+		t.Errorf("called %q, %v", log, err)
+	}
+}
+
+func TestLogindIsRestartedAfterItsBus(t *testing.T) {
+	for name, c := range map[string]struct {
+		bus, logind string
+		want        bool
+	}{
+		"bus and logind of before": {"1", "1", false},
+		"a new bus":                {"2", "1", true},
+		"both are new":             {"2", "2", false},
+	} {
+		units := ""
+		for id, invocation := range map[string]string{"dbus.service": c.bus, logind: c.logind} {
+			units += "Id=" + id + "\nActiveState=active\nInvocationID=" + invocation + "\n\n"
+		}
+		m, dir := scripted(t, `case "$1" in show) cat units;; *) echo "$*" >> log;; esac`, map[string]string{"units": units})
+		was := systemd.Unit{Active: "active", Sub: "running", Invocation: "1"}
+		reconnectLogins(within(t), m, probe.Baseline{Units: map[string]systemd.Unit{"dbus.service": was, logind: was}})
+		if log, _ := os.ReadFile(filepath.Join(dir, "log")); (string(log) == "restart -- "+logind+"\n") != c.want {
+			t.Errorf("%s: called %q", name, log)
+		}
+	}
+}
+
 func TestJudgeMissing(t *testing.T) {
 	ended := systemd.Unit{Load: "loaded", Active: "inactive", Sub: "dead", Result: "success", ExecStart: 5}
 	with := func(change func(*systemd.Unit)) systemd.Unit {

@@ -1,6 +1,7 @@
 package transaction
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -82,7 +83,20 @@ func (e Engine) bootsPrevious(r Record) error {
 	case (err != nil || r.Previous.Boots == "") && r.CommitBy != 0:
 		return errors.New("what it boots is not known")
 	}
+	if first := cmp.Or(r.Previous.Boots, r.Previous.Profile.Path); first != r.Previous.Running && staged(e.Store.History(), first) {
+		return fmt.Errorf("it boots %s, which was staged and has never proved healthy", first)
+	}
 	return nil
+}
+
+// staged says that a history's last word on a system is that it may be booted.
+func staged(history []Record, system string) bool {
+	for _, r := range history {
+		if r.New == system && r.State == Committed {
+			return r.Action == Boot
+		}
+	}
+	return false
 }
 
 // awaitContact waits, after a rollback, until a deployer has logged in anew, or

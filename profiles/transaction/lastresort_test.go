@@ -61,6 +61,11 @@ func TestRestartThatDoesNotComeAboutIsARollbackThatFailed(t *testing.T) {
 		{"restarted before", func(_ *rig, r *Record) { r.HasRestarted = true }, "once already"},
 		{"another profile", func(r *rig, _ *Record) { r.host.point("system-13-link", newPath) }, "would not bring"},
 		{"another boot default", func(r *rig, _ *Record) { r.host.boots = newPath }, "not the last confirmed"},
+		{"a boot default that never ran", func(r *rig, now *Record) {
+			now.Previous.Boots, now.Previous.Profile.Path, r.host.boots = elsePath, elsePath, elsePath
+			r.host.at.Path = elsePath
+			r.archive(&Record{ID: "efgh5678", Number: 1, State: Committed, Action: Boot, New: elsePath})
+		}, "never proved healthy"},
 		{"a power button that is stuck", func(r *rig, _ *Record) {
 			r.Reboot = func(context.Context, Record) error { return errBroken }
 		}, "could not be restarted"},
@@ -216,5 +221,32 @@ func TestRestartWhoseRecordIsLostIsNotRepeated(t *testing.T) {
 	got, err := r.settle()
 	if err != nil || got.State != RollbackFailed || *restarts != 1 {
 		t.Errorf("settled as %+v, %v after %d restarts", got, err, *restarts)
+	}
+}
+
+func TestExitCodesSayWhatRanAfterThem(t *testing.T) {
+	for _, c := range []struct {
+		exit    int
+		runs    string
+		meaning []string
+	}{
+		{1, newPath, []string{"exit 1", "ran the new system"}},
+		{2, newPath, []string{"activation script failed", "ran the new system"}},
+		{101, oldPath, []string{"crashed", "ran what it ran before"}},
+		{101, elsePath, []string{"crashed", elsePath}},
+		{126, oldPath, []string{"another architecture"}},
+		{137, oldPath, []string{"exit code 137"}},
+	} {
+		r := newRig(t)
+		r.host.activate = func(context.Context, Record) (int, error) { r.host.run(c.runs); return c.exit, nil }
+		r.put(Prepared)
+		if err := r.Supervise(r.ctx(), id); err != nil {
+			t.Fatal(err)
+		}
+		for _, part := range c.meaning {
+			if got := r.load(); !strings.Contains(got.Reason, part) || got.Untouched {
+				t.Errorf("exit %d: %q does not say %q", c.exit, got.Reason, part)
+			}
+		}
 	}
 }
