@@ -190,7 +190,11 @@ func (e Engine) abandon(ctx context.Context, id string, why error) {
 func (e Engine) finish(ctx context.Context, r Record) {
 	ctx, cancel := context.WithTimeout(ctx, startLimit)
 	defer cancel()
-	if err := e.Host.Finish(ctx, r); err != nil && e.Log != nil {
+	err := e.Host.Finish(ctx, r)
+	if err == nil {
+		err = e.Store.markCleaned(r.ID)
+	}
+	if err != nil && e.Log != nil {
 		r.Reason = fmt.Sprintf("not cleaned up: %v", err)
 		e.Log(r)
 	}
@@ -223,8 +227,8 @@ func (e Engine) Supervise(ctx context.Context, id string) error {
 }
 
 // TakeOver is the dead-man's switch: whatever else acts for the transaction is
-// ended first, and then the host goes back. A finished transaction is only
-// cleaned up.
+// ended first, or waited for where it takes over itself, and then the host goes
+// back. A finished transaction is only cleaned up.
 func (e Engine) TakeOver(ctx context.Context, id, why string) error {
 	r, err := e.Store.Load()
 	if err != nil {
@@ -233,10 +237,11 @@ func (e Engine) TakeOver(ctx context.Context, id, why string) error {
 	if r == nil || r.ID != id {
 		return nil // replaced since: there is nothing of it to take back
 	}
-	fenced := e.fence(ctx, id)
-	if release, err := e.Store.claim(id, actorLock); err == nil {
-		defer release()
+	release, fenced, err := e.seize(ctx, *r)
+	if err != nil {
+		return err
 	}
+	defer release()
 	if !r.State.Final() {
 		_, err := e.Store.update(ctx, id, func(r *Record) error {
 			r.because("%s", why)

@@ -13,8 +13,8 @@ func (e Engine) Settle(ctx context.Context) (*Record, error) {
 		return r, err
 	}
 	if r.State.Final() {
-		if r.BootID != e.Clock.BootID() {
-			// Power may have been lost between the end and the cleaning up.
+		// Power, or whoever cleaned up, may have been lost in between.
+		if !e.Store.cleaned(r.ID) && !e.Store.attended(r.ID) {
 			e.finish(ctx, *r)
 		}
 		return r, nil
