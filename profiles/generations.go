@@ -100,20 +100,18 @@ func generationNumber(profile, link string) (int, bool) {
 	return n, err == nil && n > 0
 }
 
-// Set makes a new generation of profile that points at path, with the nix-env of
-// toplevel. Where nix-env itself cannot do it, since the store's database is busy
-// or damaged, the links are made here.
+// Set makes a new generation of profile that points at path. The generation is
+// durable before the profile names it: nix-env syncs neither, and a power cut may
+// then leave a profile that leads nowhere. Only where the links cannot be made
+// here, as when somebody holds the profile's lock, the nix-env of toplevel does it.
 //
 // substitute=false, since a host without DNS would wait for its caches; without
 // NIX_REMOTE root works on the store even when the daemon is dead.
 func Set(ctx context.Context, toplevel, profile, path string) (Generation, error) {
-	m := systemd.Of(toplevel)
-	if _, err := m.Output(ctx, "nix-env", "--profile", profile, "--set", path, "--option", "substitute", "false"); err != nil {
-		if ctx.Err() != nil {
-			return Generation{}, fmt.Errorf("set profile: %v", err)
-		}
-		if linkErr := setByHand(profile, path); linkErr != nil {
-			return Generation{}, fmt.Errorf("set profile: %v; %v", err, linkErr)
+	if linkErr := setByHand(profile, path); linkErr != nil {
+		m := systemd.Of(toplevel)
+		if _, err := m.Output(ctx, "nix-env", "--profile", profile, "--set", path, "--option", "substitute", "false"); err != nil {
+			return Generation{}, fmt.Errorf("set profile: %v; %v", linkErr, err)
 		}
 	}
 	now, err := Current(profile)

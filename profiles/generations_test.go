@@ -240,9 +240,23 @@ func toplevel(t *testing.T, script string) string {
 	return top
 }
 
-func TestSet(t *testing.T) {
+func TestSetNeedsNoNixEnv(t *testing.T) {
+	profile := set(t, 12, 12)
+	path := filepath.Join(filepath.Dir(profile), "store-12")
+	got, err := Set(context.Background(), t.TempDir(), profile, path)
+	if err != nil || got.Number != 13 || got.Path != path {
+		t.Errorf("got %+v, %v", got, err)
+	}
+}
+
+func TestSetWhereTheProfileIsLocked(t *testing.T) {
 	t.Setenv("NIX_REMOTE", "daemon")
 	profile := set(t, 12, 12)
+	release, err := lockProfile(profile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer release()
 	path := filepath.Join(filepath.Dir(profile), "store-12")
 	log := filepath.Join(t.TempDir(), "log")
 	top := toplevel(t, `echo "$* remote=$NIX_REMOTE" > `+log+`

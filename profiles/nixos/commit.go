@@ -36,6 +36,9 @@ func (h Host) Commit(ctx context.Context, r transaction.Record) (profiles.Genera
 	if exit != 0 {
 		return at, "", fmt.Errorf("the boot loader was not installed (exit %d)", exit)
 	}
+	if err := syncBootFiles(); err != nil {
+		return at, "", err
+	}
 	boots, err := readBack(r.New, r.Previous.Boots != "")
 	return at, boots, err
 }
@@ -74,6 +77,7 @@ func (h Host) Uncommit(ctx context.Context, r transaction.Record) error {
 	}
 	back := bootTarget(r)
 	exit, err := h.run(ctx, r, switching{role: "rollback", toplevel: back, action: "boot", unchecked: true})
+	_ = syncBootFiles() // what cannot be made durable is put back all the same
 	// What will boot decides, not how the installation ended: with a full /boot
 	// it fails, and the loader still names the previous system.
 	boots, readErr := readBack(back, r.Previous.Boots != "")
@@ -113,6 +117,19 @@ func ownGeneration(r transaction.Record) (string, error) {
 		return "", fmt.Errorf("generation %d is somebody else's: %s", newest, target)
 	}
 	return link, nil
+}
+
+// syncBootFiles makes what a boot loader's installer wrote durable: not every
+// installer does, and a host that says committed must not boot the old system
+// after a power cut.
+func syncBootFiles() error {
+	var there []string
+	for _, dir := range []string{"/boot", "/efi", "/boot/efi"} {
+		if _, err := os.Stat(dir); err == nil {
+			there = append(there, dir)
+		}
+	}
+	return syncFilesystems(there...)
 }
 
 func syncFilesystems(paths ...string) error {

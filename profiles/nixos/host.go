@@ -328,6 +328,8 @@ func (h Host) disarm(ctx context.Context, r transaction.Record) error {
 	return systemd.Of(running).Stop(ctx, unitName(r.ID, "deadman.timer"))
 }
 
+// ofTransaction tells roots that do not outlive a transaction. One whose name
+// begins with a dot is a link that power was lost before it got its name.
 func ofTransaction(root string) bool {
-	return strings.HasSuffix(root, "-new") || strings.HasSuffix(root, "-previous")
+	return strings.HasPrefix(root, ".") || strings.HasSuffix(root, "-new") || strings.HasSuffix(root, "-previous")
 }

@@ -14,6 +14,9 @@ const (
 	// actorLock is held by the one that drives: supervisor, dead-man's switch, or
 	// whoever settles.
 	actorLock = "actor.lock"
+	// takerLock is held by the one that takes over, so that of the dead-man's
+	// switch and those who settle only one does.
+	takerLock = "taker.lock"
 	// starterLock is held by the agent that starts the transaction.
 	starterLock = "starter.lock"
 )

@@ -238,7 +238,11 @@ func (e Engine) finish(ctx context.Context, r Record) {
 	ctx, cancel := context.WithTimeout(ctx, startLimit)
 	defer cancel()
 	e.archive(&r)
-	if err := e.Host.Finish(ctx, r); err != nil && e.Log != nil {
+	err := e.Host.Finish(ctx, r)
+	if err == nil {
+		err = e.Store.markCleaned(r.ID)
+	}
+	if err != nil && e.Log != nil {
 		r.Reason = fmt.Sprintf("not cleaned up: %v", err)
 		e.Log(r)
 	}
@@ -271,8 +275,8 @@ func (e Engine) Supervise(ctx context.Context, id string) error {
 }
 
 // TakeOver is the dead-man's switch: whatever else acts for the transaction is
-// ended first, and then the host goes back. A finished transaction is only
-// cleaned up.
+// ended first, or waited for where it takes over itself, and then the host goes
+// back. A finished transaction is only cleaned up.
 func (e Engine) TakeOver(ctx context.Context, id, why string) error {
 	r, err := e.Store.Load()
 	if err != nil {
@@ -281,10 +285,11 @@ func (e Engine) TakeOver(ctx context.Context, id, why string) error {
 	if r == nil || r.ID != id {
 		return nil // replaced since: there is nothing of it to take back
 	}
-	fenced := e.fence(ctx, id)
-	if release, err := e.Store.claim(id, actorLock); err == nil {
-		defer release()
+	release, fenced, err := e.seize(ctx, *r)
+	if err != nil {
+		return err
 	}
+	defer release()
 	if !r.State.Final() {
 		_, err := e.update(ctx, id, func(r *Record) error {
 			r.because(Disturbed, "%s", why)
@@ -326,20 +331,20 @@ func (e Engine) drive(ctx context.Context, id string) error {
 			err = e.restore(ctx, *r)
 		case Committed, RolledBack, RollbackFailed, Superseded, Kept:
 			if err := e.awaitContact(ctx, *r); err != nil {
-				return ended(err)
+				return notRestarting(err)
 			}
 			e.finish(ctx, *r)
 			return nil
 		}
 		// Refused means that the state moved meanwhile: the loop reads it again.
 		if err != nil && !errors.Is(err, ErrRefused) {
-			return ended(err)
+			return notRestarting(err)
 		}
 	}
 }
 
-// ended is how whoever drives ends; a restart that is under way is no failure.
-func ended(err error) error {
+// notRestarting is how whoever drives ends; a restart that is under way is no failure.
+func notRestarting(err error) error {
 	if errors.Is(err, errRestarting) {
 		return nil
 	}

@@ -55,8 +55,8 @@ func (e Engine) Resume(ctx context.Context) (r *Record, launched bool, err error
 		return r, false, err
 	}
 	if r.State.Final() {
-		if r.BootID != e.Clock.BootID() {
-			// Power may have been lost between the end and the cleaning up.
+		// Power, or whoever cleaned up, may have been lost in between.
+		if !e.Store.cleaned(r.ID) && !e.Store.claimed(r.ID, actorLock) {
 			e.finish(ctx, *r)
 		}
 		return r, false, nil

@@ -200,6 +200,30 @@ func (s Store) forget() {
 	}
 }
 
+// cleanedFile shows that nothing of a finished transaction is left. A boot takes
+// it away, and what power cut off is then cleaned up once more.
+const cleanedFile = "cleaned"
+
+func (s Store) markCleaned(id string) error {
+	dir := filepath.Join(s.Run, id)
+	if err := s.fs().MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("note the cleaning up: %v", err)
+	}
+	if err := atomicfile.WriteOn(s.fs(), filepath.Join(dir, cleanedFile), nil, 0o600); err != nil {
+		return fmt.Errorf("note the cleaning up: %v", err)
+	}
+	return nil
+}
+
+func (s Store) cleaned(id string) bool {
+	f, err := s.fs().OpenFile(filepath.Join(s.Run, id, cleanedFile), os.O_RDONLY, 0)
+	if err != nil {
+		return false
+	}
+	f.Close()
+	return true
+}
+
 // SaveBaseline keeps what was true on the host before transaction id.
 func (s Store) SaveBaseline(id string, b probe.Baseline) error {
 	data, err := json.Marshal(b)

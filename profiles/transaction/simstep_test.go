@@ -1,0 +1,485 @@
+package transaction
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// note says what a step was, for whoever reads a schedule.
+type note struct {
+	what       string
+	slot       slot
+	op, result int32
+	// voluntary steps are those that a deployer may make or not.
+	voluntary bool
+}
+
+func (m *model) tell(n note) string {
+	if n.what != "" {
+		return n.what
+	}
+	o := m.ops.values[n.op]
+	text := fmt.Sprintf("%s: %s", n.slot, o)
+	if o.verb == opRename && o.arg == simLib+"/"+recordFile {
+		text += " (the record)"
+	}
+	if result := m.texts.values[n.result]; len(result) < 60 && result != "" {
+		text += " -> " + result
+	}
+	return text
+}
+
+// visit receives a state that follows another one.
+type visit func(world, note)
+
+// outcome is what an operation of a process leads to.
+type outcome struct {
+	world  world
+	result string
+}
+
+// steps visits every state that can follow w: whoever can act does, time passes,
+// a process is killed, or power is cut in the middle of any of it.
+func (m *model) steps(w world, visit visit) {
+	if m.over(w) {
+		return
+	}
+	for s := range slots {
+		if w.proc[s] <= 0 {
+			continue
+		}
+		for i := range m.memories[w.proc[s]].requests {
+			m.act(w, s, i, visit)
+		}
+		if w.crashes > 0 {
+			k := m.exit(w, s, true)
+			k.crashes--
+			if s == lastAgent {
+				k.proc[s] = 0
+			}
+			m.arrive(k, note{what: s.String() + " is killed"}, visit)
+		}
+	}
+	m.surroundings(w, func(w world, n note) { m.arrive(w, n, visit) })
+}
+
+// arrive visits a state, and what a power cut makes of it.
+func (m *model) arrive(w world, n note, visit visit) {
+	visit(w, n)
+	m.cutPower(w, visit)
+}
+
+func (m *model) cutPower(w world, visit visit) {
+	if w.crashes == 0 {
+		return
+	}
+	// A deployer calls once. Who calls after a boot is the next agent.
+	var proc [slots]int32
+	for _, s := range []slot{annsAgent, bobsAgent} {
+		if w.proc[s] != 0 {
+			proc[s] = ended
+		}
+	}
+	for k, disk := range m.afterCrash(w.disk) {
+		f := m.look(disk)
+		visit(world{
+			proc: proc,
+			disk: disk, running: system(f.boots), boot: w.boot + 1, crashes: w.crashes - 1, faults: w.faults, late: w.late,
+			started: w.started, confirmed: w.confirmed, final: w.final,
+		}, note{what: fmt.Sprintf("power is cut (outcome %d)", k)})
+	}
+}
+
+// act gives a process the result of its i-th operation, and then of those that
+// need nobody to be let in before them.
+func (m *model) act(w world, s slot, i int, visit visit) {
+	for _, o := range m.outcomes(w, s, m.memories[w.proc[s]].requests[i]) {
+		next := o.world
+		n := note{slot: s, op: m.memories[w.proc[s]].requests[i].op, result: m.texts.number(o.result)}
+		m.answer(&next, w.proc[s], s, i, n.result)
+		last := n
+		for next.proc[s] > 0 {
+			q := slices.IndexFunc(m.memories[next.proc[s]].requests, func(r request) bool { return r.quiet })
+			if q < 0 {
+				break
+			}
+			// What power leaves in between is tried; the state itself is on the way.
+			m.cutPower(next, func(w world, cut note) {
+				if m.verbose {
+					cut.what = m.tell(n) + ", up to: " + m.tell(last) + "; " + cut.what
+				}
+				visit(w, cut)
+			})
+			from := next.proc[s]
+			only := m.outcomes(next, s, m.memories[from].requests[q])
+			if len(only) == 0 {
+				return // a branch that is not followed
+			}
+			next = only[0].world
+			last.op, last.result = m.memories[from].requests[q].op, m.texts.number(only[0].result)
+			m.answer(&next, from, s, q, last.result)
+		}
+		m.arrive(next, n, visit)
+	}
+}
+
+// answer moves a process on, and ends it where it is at its end.
+func (m *model) answer(w *world, from int32, s slot, i int, result int32) {
+	if w.proc[s] != from {
+		return // it killed itself
+	}
+	w.proc[s] = m.next(from, i, result)
+	if w.proc[s] < 0 {
+		*w = m.exit(*w, s, w.proc[s] == failed)
+	}
+}
+
+// exit ends a process. The kernel frees its locks, and systemd starts what its
+// unit names for a failure.
+func (m *model) exit(w world, s slot, bad bool) world {
+	w.proc[s] = ended
+	w.disk = m.drop(w.disk, s)
+	if w.holder == int8(s)+1 {
+		w.holder = 0
+	}
+	switch {
+	case s == supervisor && bad && w.due[0] > 0:
+		w = m.spring(w)
+	case s == deadMan && bad && slices.Contains(m.look(w.disk).open, simIDs[0]):
+		w.resort = 1
+	}
+	return w
+}
+
+// spring starts the dead-man's switch unless it runs.
+func (m *model) spring(w world) world {
+	if w.proc[deadMan] <= 0 {
+		w.proc[deadMan] = m.root(role{deadMan, int(w.boot)})
+	}
+	return w
+}
+
+func number(id string) int { return slices.Index(simIDs[:], id) }
+
+// outcomes are what an operation of a process can lead to; none where it waits.
+func (m *model) outcomes(w world, s slot, r request) []outcome {
+	o := m.ops.values[r.op]
+	if o.verb <= opExit {
+		done := m.does(w.disk, r.op, s)
+		if !done.ok {
+			return nil
+		}
+		was := w.disk
+		w.disk = done.disk
+		if o.verb == opSyncDir && o.path == simLib {
+			m.ends(&w)
+		}
+		if o.verb == opRename && o.arg == simLib+"/"+recordFile && !m.recorded(&w, was) {
+			return nil
+		}
+		return []outcome{{w, m.texts.values[done.result]}}
+	}
+	result := func(text string) []outcome { return []outcome{{w, text}} }
+	n := number(o.path)
+	switch o.verb {
+	case opWait:
+		return result("")
+	case opNow:
+		return result(strconv.FormatInt(int64(w.now)*int64(simHour), 10))
+	case opLook:
+		f := m.look(w.disk)
+		return result(strings.Join([]string{simSystems[w.running], f.link, f.profile, f.boots}, " "))
+	case opArm:
+		due, _ := strconv.Atoi(o.arg)
+		refused := w
+		w.due[n] = int8(due)
+		return m.orFault(outcome{w, ""}, outcome{refused, "refused"})
+	case opArmed:
+		if w.due[n] > 0 || n == 0 && w.proc[deadMan] > 0 {
+			return result(yes)
+		}
+		return result("")
+	case opDisarm:
+		stays := w
+		w.due[n] = 0
+		return m.orFault(outcome{w, ""}, outcome{stays, "failed"})
+	case opSupervise:
+		not := w
+		if n == 0 {
+			w.proc[supervisor] = m.root(role{supervisor, int(w.boot)})
+		}
+		return m.orFault(outcome{w, ""}, outcome{not, "failed"}, outcome{w, "not answered"})
+	case opHoldSwitch:
+		if w.switching() {
+			return result(busy)
+		}
+		w.holder = int8(s) + 1
+	case opFreeSwitch:
+		w.holder = 0
+	case opProbe:
+		if r.dead {
+			return result("ended")
+		}
+		return m.orFault(outcome{w, ""}, outcome{w, "fail"})
+	case opKill:
+		if n == 0 && w.proc[supervisor] > 0 {
+			w = m.exit(w, supervisor, true)
+		}
+	case opUnitKill:
+		if strings.Contains(o.path, "/") {
+			*w.unit(o.path) = unit{}
+		} else {
+			w.units[n] = [3]unit{}
+		}
+	case opUnitStart:
+		u := unit{begun, o.arg[0], system(o.arg[strings.IndexByte(o.arg, ' ')+1:])}
+		if w.switching() {
+			u.phase = exited1
+		}
+		*w.unit(o.path) = u
+	case opUnitWait:
+		switch u := w.unit(o.path); {
+		case u.phase == exited0 || u.phase == exited1:
+			exit := strconv.Itoa(int(u.phase - exited0))
+			*u = unit{}
+			return result(exit)
+		case u.phase == noSwitch:
+			return result("was killed")
+		case r.dead:
+			return result("did not end in time")
+		}
+		return nil
+	case opDecide:
+		var all []outcome
+		for _, word := range strings.Fields(o.arg) {
+			all = append(all, outcome{w, word})
+		}
+		return all
+	default:
+		panic("not an operation of the host: " + o.String())
+	}
+	return result("")
+}
+
+// orFault adds what happens instead while faults may happen.
+func (m *model) orFault(good outcome, bad ...outcome) []outcome {
+	all := []outcome{good}
+	if good.world.faults > 0 {
+		for _, b := range bad {
+			b.world.faults--
+			all = append(all, b)
+		}
+	}
+	return all
+}
+
+func (w *world) unit(path string) *unit {
+	id, role, _ := strings.Cut(path, "/")
+	return &w.units[number(id)][slices.Index(unitRoles[:], role)]
+}
+
+// switching says whether the lock of switch-to-configuration is held.
+func (w *world) switching() bool {
+	for _, units := range w.units {
+		for _, u := range units {
+			if u.phase == begun || u.phase == effective {
+				return true
+			}
+		}
+	}
+	return w.holder != 0
+}
+
+// surroundings visits what happens without a process of hdeploy.
+func (m *model) surroundings(w world, visit visit) {
+	for _, s := range []slot{annsAgent, bobsAgent, nextAgent} {
+		calls := s == annsAgent || s == bobsAgent && m.second || s == nextAgent && w.boot > 1
+		if calls && w.proc[s] == 0 && w.proc[lastAgent] == 0 {
+			next := w
+			next.proc[s] = m.root(role{s, int(w.boot)})
+			visit(next, note{what: s.String() + " calls", voluntary: true})
+		}
+	}
+	m.switches(w, visit)
+	for n, due := range w.due {
+		if due > 0 && w.now >= due {
+			next := w
+			next.due[n] = 0
+			if n == 0 {
+				next = m.spring(next)
+			}
+			visit(next, note{what: "the timer acts"})
+		}
+	}
+	if w.resort == 1 {
+		next := m.lastResort(w)
+		visit(next, note{what: "the last resort acts"})
+	}
+	if then := m.deadline(w); then > w.now {
+		next := w
+		next.now = then
+		if m.busy(w) {
+			next.late--
+		}
+		if next.late >= 0 {
+			visit(next, note{what: fmt.Sprintf("it is %d o'clock", next.now)})
+		}
+	}
+}
+
+// busy says whether a process could act now: time that passes makes it late.
+func (m *model) busy(w world) bool {
+	for s := range slots {
+		if w.proc[s] <= 0 {
+			continue
+		}
+		for i, r := range m.memories[w.proc[s]].requests {
+			switch m.ops.values[r.op].verb {
+			case opDecide:
+			case opWait:
+				moves := false
+				m.act(w, s, i, func(next world, _ note) { moves = moves || next.crashes == w.crashes && next != w })
+				if moves {
+					return true
+				}
+			default:
+				if len(m.outcomes(w, s, r)) > 0 {
+					return true
+				}
+			}
+		}
+	}
+	return false
+}
+
+// deadline is the next instant at which anything can be different: a timer acts,
+// or somebody waits no longer. Processes may be late for it, as often as the model says.
+func (m *model) deadline(w world) int8 {
+	next := int8(127)
+	consider := func(at int8) {
+		if at > w.now {
+			next = min(next, at)
+		}
+	}
+	consider(w.due[0])
+	consider(w.due[1])
+	for s := range slots {
+		if w.proc[s] <= 0 {
+			continue
+		}
+		for _, r := range m.memories[w.proc[s]].requests {
+			consider(r.until)
+		}
+	}
+	const lastHour = 12 // nothing takes as long that ends at all
+	if next > lastHour {
+		return 0
+	}
+	return next
+}
+
+// switches lets each run of switch-to-configuration go on; one that does not is
+// one that hangs.
+func (m *model) switches(w world, visit visit) {
+	for n := range w.units {
+		for k := range w.units[n] {
+			u := w.units[n][k]
+			name := simIDs[n] + "/" + unitRoles[k]
+			to := func(p phase, text string) {
+				next := w
+				next.units[n][k].phase = p
+				switch p {
+				case effective:
+					next = m.effect(next, u)
+				case exited1:
+					next.faults--
+				default:
+				}
+				visit(next, note{what: name + " " + text})
+			}
+			switch u.phase {
+			case begun:
+				to(effective, "has its effect")
+			case effective:
+				to(exited0, "ends")
+			default:
+			}
+			if w.faults > 0 && (u.phase == begun || u.phase == effective) {
+				to(exited1, "fails")
+			}
+		}
+	}
+}
+
+// effect is what a switch does: the system runs, or the boot loader's files are
+// replaced, and nobody has synced them.
+func (m *model) effect(w world, u unit) world {
+	if u.action != 'b' {
+		w.running = u.system
+	}
+	if u.action != 't' {
+		w.disk = m.change(w.disk, slots, op{opLink, simDefault, simSystems[u.system]})
+	}
+	return w
+}
+
+// lastResort is the unit that needs no program of hdeploy: it kills what acts and
+// switches back.
+func (m *model) lastResort(w world) world {
+	w.resort = 2
+	if !slices.Contains(m.look(w.disk).open, simIDs[0]) {
+		return w
+	}
+	w.due[0] = 0
+	if w.proc[supervisor] > 0 {
+		w = m.exit(w, supervisor, true)
+	}
+	w.units[0] = [3]unit{}
+	w.running = 0
+	w.disk = m.change(w.disk, slots, op{opRemove, openFile(simIDs[0]), ""})
+	return w
+}
+
+// ends notes how a transaction ended, when that is durable.
+func (m *model) ends(w *world) {
+	if r := m.look(w.disk).record; r != nil && r.State.Final() && w.final[number(r.ID)] == 0 {
+		w.final[number(r.ID)] = stateNumber(r.State)
+	}
+}
+
+// over says that the second transaction runs alone: that is the first again.
+func (m *model) over(w world) bool {
+	r := m.look(w.disk).record
+	if r == nil || r.ID != simIDs[1] || w.due[0] != 0 || w.units[0] != [3]unit{} {
+		return false
+	}
+	for s := range slots {
+		if s != bobsAgent && w.proc[s] > 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// recorded notes what a new record says; it is false where a transaction would
+// begin anew under an identifier that was used.
+func (m *model) recorded(w *world, was int32) bool {
+	old, now := m.look(was).record, m.look(w.disk).record
+	if now == nil {
+		return true
+	}
+	n := number(now.ID)
+	if old == nil || old.ID != now.ID {
+		if w.started[n] {
+			return false
+		}
+		w.started[n] = true
+		return true
+	}
+	if now.State == Committing && old.State == Waiting {
+		w.confirmed[n] = true
+	}
+	return true
+}
