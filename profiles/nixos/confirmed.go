@@ -12,14 +12,20 @@ import (
 // there is something to go back to whatever is collected.
 var lastConfirmed = [...]string{"confirmed-1", "confirmed-2"}
 
-// keepConfirmed roots the last two confirmed systems.
-func (h Host) keepConfirmed() error {
-	var kept []string
+// Rooted returns the systems that the roots keep as confirmed, the newest first.
+func Rooted() []string {
+	var systems []string
 	for _, name := range lastConfirmed {
 		if system := profiles.Root(name); system != "" {
-			kept = append(kept, system)
+			systems = append(systems, system)
 		}
 	}
+	return systems
+}
+
+// keepConfirmed roots the last two confirmed systems.
+func (h Host) keepConfirmed() error {
+	kept := Rooted()
 	systems := slices.DeleteFunc(worthKeeping(h.Store.History(), kept), func(system string) bool {
 		_, err := os.Stat(system)
 		return err != nil

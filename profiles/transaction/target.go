@@ -17,6 +17,9 @@ type Standing struct {
 	Generations []profiles.Generation
 	// History is what [Store.History] returns.
 	History []Record
+	// Rooted are the systems whose roots say that they were confirmed, the newest
+	// first: all that is left of a history that did not survive a boot.
+	Rooted []string
 	// Sound says why a system cannot be gone back to, nil where it can.
 	Sound func(system string) error
 }
@@ -42,8 +45,8 @@ type Skipped struct {
 }
 
 // Back chooses the last system that was confirmed before the running one. Where
-// the history knows of none it is the newest generation below the current one,
-// which is unproven.
+// there is no history, the roots of the confirmed systems tell; where there is none
+// either way, it is the newest generation below the current one, which is unproven.
 func (s Standing) Back() (Target, error) {
 	var t Target
 	if s.movedAway() {
@@ -51,6 +54,12 @@ func (s Standing) Back() (Target, error) {
 	}
 	for _, r := range s.before() {
 		if r.confirms() && s.take(&t, r.New) {
+			return t, nil
+		}
+	}
+	for _, system := range s.Rooted {
+		if len(s.History) == 0 && s.take(&t, system) {
+			t.Verdict = Confirmed
 			return t, nil
 		}
 	}

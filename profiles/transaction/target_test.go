@@ -43,6 +43,7 @@ func TestBackChooses(t *testing.T) {
 		at          int // the profile's generation
 		running     string
 		history     []Record
+		rooted      string // systems that roots keep as confirmed
 		gone        string // systems that are not on the host any more
 		want        string // empty for none
 		generation  int
@@ -71,6 +72,9 @@ func TestBackChooses(t *testing.T) {
 		{name: "a history that begins with what runs", generations: "abc", at: 3, running: "c", history: []Record{commit("c")}, want: "b", generation: 2, verdict: NotDecided},
 		{name: "unproven, and rejected", generations: "abc", at: 3, running: "c", history: []Record{hasEnded(Switch, "b", RolledBack, ActivationFailed)},
 			want: "a", generation: 1, verdict: NotDecided, skipped: "b"},
+		{name: "a history that a boot took", generations: "abc", at: 3, running: "c", rooted: "ca", want: "a", generation: 1, verdict: Confirmed},
+		{name: "a history that a boot took, and what it confirmed is gone", generations: "abc", at: 3, running: "c", rooted: "ca", gone: "a", want: "b", generation: 2, verdict: NotDecided, skipped: "a"},
+		{name: "roots say less than a history", generations: "ab", at: 1, running: "a", rooted: "ba", history: []Record{commit("b"), commit("a")}, want: ""},
 		{name: "one generation", generations: "a", at: 1, running: "a", want: ""},
 		{name: "a test of another system", generations: "ab", at: 2, running: "t", history: []Record{hasEnded(Test, "t", Committed, ""), commit("b"), commit("a")},
 			want: "b", generation: 2, verdict: Confirmed},
@@ -85,6 +89,9 @@ func TestBackChooses(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := standing(c.generations, c.at, c.running, c.history, c.gone)
+			for _, letter := range c.rooted {
+				s.Rooted = append(s.Rooted, of(string(letter)))
+			}
 			got, err := s.Back()
 			if (c.want == "") != (err != nil) {
 				t.Fatalf("got %+v, %v", got, err)
@@ -105,7 +112,7 @@ func TestBackChooses(t *testing.T) {
 			if got.System != of(c.want) || got.Generation != c.generation || got.Verdict != c.verdict {
 				t.Errorf("got %+v", got)
 			}
-			if (got.Proof != nil) != (c.verdict == Confirmed) || got.Proof != nil && got.Proof.New != got.System {
+			if (got.Proof != nil) != (c.verdict == Confirmed && len(c.history) > 0) || got.Proof != nil && got.Proof.New != got.System {
 				t.Errorf("the proof is %+v", got.Proof)
 			}
 		})
