@@ -1,0 +1,307 @@
+//go:build lab
+
+package matrix
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+)
+
+// fault is what goes wrong at a step.
+type fault struct {
+	name string
+	// excluded says why a step makes no cell with this fault; empty where it does.
+	excluded func(step) string
+	// disks are file systems of the host's own that the fault needs.
+	disks map[string]string
+	// system replaces the flavour of steps that are deployed with the good one.
+	system flavour
+	// collectable says that the new system must have no root on the deployer.
+	collectable bool
+	// inject is called while the deployment stands at the step; then, once the step
+	// was released, meanwhile; and undo when deployer and host have come to their end.
+	inject, meanwhile, undo func(context.Context, *cell) error
+	// codes are the exit codes that the deployer may end with beside 0, 7, and at
+	// steps before the lock 4, 5 and 6.
+	codes []int
+	// allows is how far the host may be from the plain ends.
+	allows allowance
+}
+
+// allowance is what a fault may legitimately lead to.
+type allowance struct {
+	// third: somebody else's system may run, boot or be the profile.
+	third bool
+	// wayBackGone: the transaction may end as rollback-failed, and the running
+	// system need not be whole until the next boot.
+	wayBackGone bool
+	// unattended: the transaction may stay without an end until somebody looks.
+	unattended bool
+	// quiet: the journal may lack the final state.
+	quiet bool
+}
+
+// everywhere excludes nothing.
+func everywhere(step) string { return "" }
+
+// unless excludes all steps but those for which ok holds.
+func unless(ok func(step) bool, why string) func(step) string {
+	return func(s step) string {
+		if ok(s) {
+			return ""
+		}
+		return why
+	}
+}
+
+func from(first stage) func(step) bool { return func(s step) bool { return s.stage >= first } }
+func at(names ...string) func(step) bool {
+	return func(s step) bool {
+		for _, name := range names {
+			if s.name == name {
+				return true
+			}
+		}
+		return false
+	}
+}
+
+// script injects by a shell script on the host.
+func script(text string) func(context.Context, *cell) error {
+	return func(ctx context.Context, c *cell) error {
+		out, err := c.on(ctx, text)
+		if err != nil {
+			return fmt.Errorf("%v: %s", err, out)
+		}
+		return nil
+	}
+}
+
+// undoScript is script for a host that may be off, or have booted since.
+func undoScript(text string) func(context.Context, *cell) error {
+	return func(ctx context.Context, c *cell) error { return c.tolerant(ctx, text) }
+}
+
+// kill is SIGKILL to the processes whose command line matches.
+func kill(pattern string) func(context.Context, *cell) error {
+	return script(fmt.Sprintf("pids=$(pgrep -f %s) || { echo nothing to kill; exit 1; }; kill -KILL $pids", pattern))
+}
+
+func killDeployer(_ context.Context, c *cell) error { return c.first.kill() }
+
+func powerCut(ctx context.Context, c *cell) error {
+	c.rebooted = true
+	return c.host.PowerCut(ctx)
+}
+
+func bootAgain(ctx context.Context, c *cell) error { return c.boot(ctx) }
+
+func reboot(ctx context.Context, c *cell) error {
+	c.rebooted = true
+	before := c.host.LeaderPID()
+	// The shutdown must not wait for what the step holds.
+	if err := c.step.release(ctx, c); err != nil {
+		return err
+	}
+	if _, err := c.on(ctx, "systemctl reboot"); err != nil {
+		return err
+	}
+	if err := c.host.WaitReboot(ctx, before); err != nil {
+		return err
+	}
+	return c.awaitSettled(ctx)
+}
+
+func cutNetwork(ctx context.Context, c *cell) error     { return c.host.CutNetwork(ctx) }
+func restoreNetwork(ctx context.Context, c *cell) error { return c.host.RestoreNetwork(ctx) }
+
+func restoreAfterFiveSeconds(ctx context.Context, c *cell) error {
+	if err := pause(ctx, 5*time.Second); err != nil {
+		return err
+	}
+	return restoreNetwork(ctx, c)
+}
+
+// restoreAfterTheDeadline waits until the host has decided by itself.
+func restoreAfterTheDeadline(ctx context.Context, c *cell) error {
+	return errors.Join(c.hostEnds(ctx), restoreNetwork(ctx, c))
+}
+
+// fill takes all space of a file system.
+func fill(dir string) func(context.Context, *cell) error {
+	return script(fmt.Sprintf("dd if=/dev/zero of=%[1]s/ballast bs=64k 2>/dev/null; dd if=/dev/zero of=%[1]s/ballast2 bs=1k 2>/dev/null; sync %[1]s/ballast; test $(stat -f -c %%a %[1]s) = 0", dir))
+}
+
+func unfill(dir string) func(context.Context, *cell) error {
+	return undoScript(fmt.Sprintf("rm -f %[1]s/ballast %[1]s/ballast2", dir))
+}
+
+// failMount makes a file system that is required at boot fail, as a switch to a
+// system with a wrong device does: the manager isolates emergency.target.
+const failMount = `
+cd /run/systemd/system
+printf '[Unit]\nDescription=Has no device\nBefore=local-fs.target\n[Mount]\nWhat=/dev/labmissing\nWhere=/mnt/lab\nType=ext4\n' >mnt-lab.mount
+printf '[Unit]\nJobRunningTimeoutSec=1s\n' >dev-labmissing.device
+mkdir -p local-fs.target.requires && ln -sf ../mnt-lab.mount local-fs.target.requires/
+systemctl daemon-reload
+systemctl start --no-block local-fs.target mnt-lab.mount
+systemctl stop --no-block local-fs.target; systemctl start --no-block local-fs.target
+timeout 10 sh -c 'until [ "$(systemctl is-active emergency.target)" = active ]; do sleep 0.1; done'
+`
+
+const mendMount = `
+cd /run/systemd/system; rm -rf mnt-lab.mount dev-labmissing.device local-fs.target.requires
+systemctl daemon-reload; systemctl reset-failed; systemctl start default.target sshd.service || true
+timeout 20 systemctl is-system-running --wait || true
+`
+
+const killBus = `
+mkdir -p /run/systemd/system/dbus.service.d
+printf '[Service]\nExecStart=\nExecStart=/bin/false\n' >/run/systemd/system/dbus.service.d/dead.conf
+systemctl daemon-reload
+systemctl kill --signal=KILL dbus.service
+`
+
+const mendBus = `
+rm -rf /run/systemd/system/dbus.service.d
+systemctl daemon-reload; systemctl reset-failed; systemctl start dbus.socket dbus.service
+`
+
+const reloadOften = `
+printf '[Unit]\nDefaultDependencies=no\nIgnoreOnIsolate=yes\n[Service]\nExecStart=/bin/sh -c "while sleep 3; do systemctl daemon-reload; done"\n' >/run/systemd/system/lab-reloader.service
+systemctl daemon-reload; systemctl start lab-reloader.service; sleep 3.5
+`
+
+const stopReloading = `systemctl stop lab-reloader.service; rm -f /run/systemd/system/lab-reloader.service; systemctl daemon-reload`
+
+// switchByHand is what `nixos-rebuild switch` does at its end. It may be refused
+// because of the switch that runs, as nixos-rebuild would be.
+func switchByHand(ctx context.Context, c *cell) error {
+	c.third = c.other
+	return script(fmt.Sprintf("nix-env --profile /nix/var/nix/profiles/system --set %[1]s && { timeout 20 %[1]s/bin/switch-to-configuration switch || true; }", c.other))(ctx, c)
+}
+
+// upgradeByItself is system.autoUpgrade with operation = "boot".
+func upgradeByItself(ctx context.Context, c *cell) error {
+	c.third = c.other
+	return script(fmt.Sprintf(`systemd-run --quiet --wait --collect --unit=nixos-upgrade sh -c 'nix-env --profile /nix/var/nix/profiles/system --set %[1]s && %[1]s/bin/switch-to-configuration boot' || true`, c.other))(ctx, c)
+}
+
+// deployTwice starts another deployer. Once the host is locked it must be
+// refused while the first one's deployment stands at its step.
+func deployTwice(ctx context.Context, c *cell) (err error) {
+	c.third = systems[c.loader()][after]
+	if c.second, err = c.deploy(ctx, "second", after); err != nil || c.step.stage == beforeLock {
+		return err
+	}
+	limit, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	if err := c.second.wait(limit); err != nil {
+		return err
+	}
+	if c.second.code != 5 && c.step.stage != cleaning {
+		return fmt.Errorf("the second deployer was not refused: %s", c.second.story())
+	}
+	return nil
+}
+
+func stopUnits(units string) func(context.Context, *cell) error {
+	return script("timeout 20 systemctl stop " + units + " || true")
+}
+
+// collectHere collects garbage on the deployer while the deployment stands.
+func collectHere(ctx context.Context, c *cell) error {
+	result, err := workstation.Exec(ctx, "nix-collect-garbage", "-d")
+	if err == nil && result.Code != 0 {
+		err = errors.New(strings.TrimSpace(result.Stderr))
+	}
+	return err
+}
+
+// fullNix leaves room for what the cells copy.
+var (
+	ownNix  = map[string]string{"/nix": "160M"}
+	ownVar  = map[string]string{"/var": "96M"}
+	ownBoot = map[string]string{"/boot": "4M"}
+)
+
+const (
+	noSupervisor = "no supervisor runs at this step"
+	noSwitch     = "no switch-to-configuration runs at this step"
+	noChannel    = "no agent runs on its channel yet"
+	noUnits      = "hdeploy has no units on the host at this step"
+	notYet       = "nothing has begun on the host that this could disturb"
+)
+
+var faults = []fault{
+	{name: "kill-deployer", excluded: everywhere, inject: killDeployer},
+	{name: "kill-supervisor", excluded: unless(func(s step) bool { return s.supervised }, noSupervisor),
+		inject: script("systemctl kill --kill-whom=main --signal=KILL 'hdeploy-*-supervisor.service'"), allows: allowance{quiet: true}},
+	{name: "kill-switch", excluded: unless(func(s step) bool { return s.switches }, noSwitch),
+		inject: kill("'/stc (test|boot)$'")},
+	{name: "kill-agent", excluded: unless(func(s step) bool { return s.stage > beforeLock || s.name == "copy" }, noChannel),
+		inject: kill("'hdeploy-agent-[0-9a-f]+ serve$'")},
+	{name: "kill-nix-daemon", excluded: unless(at("copy", "prepare-arm", "prepare-supervise", "trial-activate", "waiting", "commit-profile", "rollback-undo"),
+		"nothing at this step speaks to the daemon or to the store"),
+		inject: script("systemctl kill --kill-whom=all --signal=KILL nix-daemon.service || true")},
+	{name: "kill-sshd", excluded: everywhere, inject: kill("'^sshd'")},
+	{name: "power-cut", excluded: everywhere, inject: powerCut, meanwhile: bootAgain, allows: allowance{quiet: true}, codes: []int{8}},
+	{name: "reboot", excluded: everywhere, inject: reboot, allows: allowance{quiet: true}, codes: []int{8}},
+	{name: "network-5s", excluded: everywhere, inject: cutNetwork, meanwhile: restoreAfterFiveSeconds, undo: restoreNetwork},
+	{name: "network-deadline", excluded: unless(from(preparing), "before the lock there is no deadline"),
+		inject: cutNetwork, meanwhile: restoreAfterTheDeadline, undo: restoreNetwork},
+	{name: "network-forever", excluded: unless(at("connect", "copy", "prepare-arm", "trial-activate", "waiting", "commit-loader", "cleanup", "rollback-activate"),
+		"for the host this is the cut that outlasts the deadline, for the deployer that of a step nearby"),
+		inject: cutNetwork, undo: restoreNetwork, codes: []int{8}},
+	{name: "full-nix", disks: ownNix, excluded: unless(at("connect", "upload", "copy", "prepare-arm", "prepare-supervise", "trial-activate", "waiting", "commit-profile", "commit-loader", "rollback-activate", "rollback-undo"),
+		"nothing at this step or after it writes to the store in another way than at a step that is tried"),
+		inject: fill("/nix"), undo: unfill("/nix")},
+	{name: "full-var", disks: ownVar, excluded: everywhere, inject: fill("/var"), undo: unfill("/var"), allows: allowance{quiet: true}},
+	{name: "full-boot", disks: ownBoot, excluded: unless(func(s step) bool {
+		return s.stage == committing || at("connect", "prepare-arm", "waiting", "rollback-undo")(s)
+	},
+		"nothing at this step writes to /boot, and it is tried at the steps before those that do"),
+		inject: fill("/boot"), undo: unfill("/boot")},
+	{name: "readonly-var", excluded: everywhere,
+		inject: script("mount --bind /var /var && mount -o remount,bind,ro /var"),
+		undo:   undoScript("! mountpoint -q /var || umount -l /var"), allows: allowance{quiet: true}},
+	{name: "gc-host", excluded: unless(func(s step) bool { return s.stage > beforeLock || s.name == "copy" }, notYet),
+		inject: script("nix-collect-garbage -d >/dev/null 2>&1")},
+	{name: "gc-deployer", collectable: true, excluded: unless(at("connect", "upload", "copy", "prepare-arm", "trial-activate", "waiting", "commit-loader", "rollback-activate"),
+		"the deployer's store is not used at this step in another way than at a step that is tried"),
+		inject: collectHere},
+	{name: "mount-fails", excluded: unless(from(trying), "without a transaction nothing of hdeploy's could bring the host out of emergency.target"),
+		inject: script(failMount), undo: undoScript(mendMount), allows: allowance{wayBackGone: true}, codes: []int{8}},
+	{name: "bus-gone", excluded: unless(from(trying), "without a transaction nothing of hdeploy's touches D-Bus"),
+		inject: script(killBus), undo: undoScript(mendBus), allows: allowance{wayBackGone: true}, codes: []int{8}},
+	{name: "reloads", excluded: unless(from(preparing), notYet), inject: script(reloadOften), undo: undoScript(stopReloading)},
+	{name: "nixos-rebuild", excluded: unless(func(s step) bool { return s.stage > beforeLock || s.name == "copy" }, notYet),
+		inject: switchByHand, allows: allowance{third: true}, codes: []int{5, 8}},
+	{name: "autoupgrade", excluded: unless(func(s step) bool { return s.stage > beforeLock || s.name == "copy" }, notYet),
+		inject: upgradeByItself, allows: allowance{third: true}, codes: []int{5, 8}},
+	{name: "second-deployer", excluded: unless(func(s step) bool { return s.stage > beforeLock || s.name == "copy" },
+		"the second deployer is held by what holds the first one"),
+		inject: deployTwice, allows: allowance{third: true}, codes: []int{5}},
+	{name: "stop-supervisor", excluded: unless(func(s step) bool { return s.supervised }, noSupervisor),
+		inject: stopUnits("'hdeploy-*-supervisor.service'"), allows: allowance{quiet: true}},
+	{name: "stop-switch", excluded: unless(func(s step) bool { return s.switches }, noSwitch),
+		inject: stopUnits("'hdeploy-*-activation.service' 'hdeploy-*-commit.service' 'hdeploy-*-rollback.service'")},
+	{name: "stop-deadman", excluded: unless(func(s step) bool { return s.supervised || s.name == "prepare-supervise" }, noUnits),
+		inject: stopUnits("'hdeploy-*-deadman.timer'")},
+	{name: "stop-all", excluded: unless(func(s step) bool { return s.supervised || s.name == "prepare-supervise" }, noUnits),
+		inject: stopUnits("'hdeploy-*'"), allows: allowance{quiet: true, unattended: true}, codes: []int{8}},
+	{name: "system-mountless", system: mountless, excluded: unless(at("trial-settle", "trial-start", "waiting"), "the fault is the new system's: it acts from the end of the trial on"), allows: allowance{}},
+	{name: "system-busless", system: busless, excluded: unless(at("trial-start", "trial-settle"), "the fault is the new system's: it acts from the end of the trial on")},
+}
+
+func pause(ctx context.Context, d time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-time.After(d):
+		return nil
+	}
+}
