@@ -233,16 +233,17 @@ const (
 	noSwitch     = "no switch-to-configuration runs at this step"
 	noChannel    = "no agent runs on its channel yet"
 	noUnits      = "hdeploy has no units on the host at this step"
+	overThere    = "the deployer has had its answer at this step, and its connection may be gone"
 	notYet       = "nothing has begun on the host that this could disturb"
 )
 
 var faults = []fault{
-	{name: "kill-deployer", excluded: everywhere, inject: killDeployer},
+	{name: "kill-deployer", excluded: unless(func(s step) bool { return s.stage != cleaning }, overThere), inject: killDeployer},
 	{name: "kill-supervisor", excluded: unless(func(s step) bool { return s.supervised }, noSupervisor),
 		inject: script("systemctl kill --kill-whom=main --signal=KILL 'hdeploy-*-supervisor.service'"), allows: allowance{quiet: true}},
 	{name: "kill-switch", excluded: unless(func(s step) bool { return s.switches }, noSwitch),
 		inject: kill("'/stc (test|boot)$'")},
-	{name: "kill-agent", excluded: unless(func(s step) bool { return s.stage > beforeLock || s.name == "copy" }, noChannel),
+	{name: "kill-agent", excluded: unless(func(s step) bool { return (s.stage > beforeLock || s.name == "copy") && s.stage != cleaning }, noChannel+", or none any more"),
 		inject: kill("'hdeploy-agent-[0-9a-f]+ serve$'")},
 	{name: "kill-nix-daemon", excluded: unless(at("copy", "prepare-arm", "prepare-supervise", "trial-activate", "waiting", "commit-profile", "rollback-undo"),
 		"nothing at this step speaks to the daemon or to the store"),
