@@ -139,12 +139,15 @@ func (c *cell) root() string { return fmt.Sprintf("/proc/%d/root", c.host.Leader
 
 // await polls what only this side needs to look at.
 func (c *cell) await(ctx context.Context, what string, is func() bool) error {
+	var last <-chan time.Time
 	for !is() {
 		select {
 		case <-c.first.ended:
-			if is() {
-				return nil
+			// What the host does last it does after its answer.
+			if last == nil {
+				last = time.After(5 * time.Second)
 			}
+		case <-last:
 			return fmt.Errorf("the deployer ended with code %d before %s", c.first.code, what)
 		default:
 		}
@@ -378,6 +381,9 @@ func (c *cell) follow(ctx context.Context) error {
 	}
 	if next.code != 0 {
 		return errors.New(next.story())
+	}
+	if err := c.hostEnds(ctx); err != nil {
+		return err
 	}
 	wanted := systems[c.loader()][after]
 	seen, err := c.look(ctx)
