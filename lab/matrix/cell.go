@@ -197,8 +197,10 @@ type record struct {
 	} `json:"previous"`
 }
 
-func (r *record) final() bool {
-	switch r.State {
+func (r *record) final() bool { return final(r.State) }
+
+func final(state string) bool {
+	switch state {
 	case "committed", "rolled-back", "rollback-failed", "superseded":
 		return true
 	}
@@ -222,14 +224,10 @@ func (c *cell) record() *record {
 }
 
 // attended says whether anything of hdeploy's is left on the host that could
-// still act: its transient units have their files as long as they exist.
+// act by itself: its transient units have their files as long as they exist.
 func (c *cell) attended() bool {
-	for _, pattern := range []string{"/run/systemd/transient/hdeploy-*", "/run/systemd/system/hdeploy-*"} {
-		if found, _ := filepath.Glob(c.root() + pattern); len(found) > 0 {
-			return true
-		}
-	}
-	return false
+	found, _ := filepath.Glob(c.root() + "/run/systemd/transient/hdeploy-*")
+	return len(found) > 0
 }
 
 // hostEnds waits until nothing is on its way on the host any more.

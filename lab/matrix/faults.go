@@ -196,7 +196,8 @@ func upgradeByItself(ctx context.Context, c *cell) error {
 // refused while the first one's deployment stands at its step.
 func deployTwice(ctx context.Context, c *cell) (err error) {
 	c.third = systems[c.loader()][after]
-	if c.second, err = c.deploy(ctx, "second", after); err != nil || c.step.stage == beforeLock {
+	// It may live on when the first one goes on.
+	if c.second, err = c.deploy(context.WithoutCancel(ctx), "second", after); err != nil || c.step.stage == beforeLock {
 		return err
 	}
 	limit, cancel := context.WithTimeout(ctx, 30*time.Second)
