@@ -38,8 +38,6 @@ type allowance struct {
 	// wayBackGone: the transaction may end as rollback-failed, and the running
 	// system need not be whole until the next boot.
 	wayBackGone bool
-	// unattended: the transaction may stay without an end until somebody looks.
-	unattended bool
 	// quiet: the journal may lack the final state.
 	quiet bool
 	// failed is a unit that may have failed, since the fault made it fail.
@@ -237,6 +235,7 @@ const (
 	noChannel    = "no agent runs on its channel yet"
 	noUnits      = "hdeploy has no units on the host at this step"
 	overThere    = "the deployer has had its answer at this step, and its connection may be gone"
+	lateInTrial  = "the system's own fault shows at the end of its trial"
 	notYet       = "nothing has begun on the host that this could disturb"
 )
 
@@ -296,9 +295,9 @@ var faults = []fault{
 	{name: "stop-deadman", excluded: unless(func(s step) bool { return s.supervised || s.name == "prepare-supervise" }, noUnits),
 		inject: stopUnits("'hdeploy-*-deadman.timer'")},
 	{name: "stop-all", excluded: unless(func(s step) bool { return s.supervised || s.name == "prepare-supervise" }, noUnits),
-		inject: stopUnits("'hdeploy-*'"), allows: allowance{quiet: true, unattended: true}, codes: []int{8}},
-	{name: "system-mountless", system: mountless, excluded: unless(at("trial-settle", "trial-start", "waiting"), "the fault is the new system's: it acts from the end of the trial on"), allows: allowance{}},
-	{name: "system-busless", system: busless, excluded: unless(at("trial-start", "trial-settle"), "the fault is the new system's: it acts from the end of the trial on")},
+		inject: stopUnits("'hdeploy-*'"), allows: allowance{quiet: true}},
+	{name: "system-mountless", system: mountless, excluded: unless(at("trial-reload", "trial-start", "trial-settle"), lateInTrial)},
+	{name: "system-busless", system: busless, excluded: unless(at("trial-stop", "trial-activate", "trial-reload"), "the switch to this system does not come further")},
 }
 
 func pause(ctx context.Context, d time.Duration) error {

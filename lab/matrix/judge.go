@@ -160,7 +160,7 @@ func (c *cell) judgeRecord(seen map[string]string, r *record, restarted bool) er
 	default:
 		// Nobody has looked since: the next one finds the old system, or a commit
 		// to finish.
-		if running != c.old && running != c.third && !restarted && !c.fault.allows.unattended && !(c.rebooted && r.CommitBy != 0) {
+		if running != c.old && running != c.third && !restarted && !(c.rebooted && r.CommitBy != 0) {
 			return fmt.Errorf("the record says %s, and the new system runs", r.State)
 		}
 	}
