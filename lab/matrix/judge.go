@@ -19,7 +19,7 @@ echo "marker $(cat /run/lab-marker)"
 echo "revision $(cat /run/current-system/etc/lab/revision)"
 echo "etc $(readlink -f /etc/systemd/system)"
 echo "units $(readlink -f /run/current-system/etc/systemd/system)"
-echo "target $(systemctl is-active multi-user.target sshd.service dbus.service | tr '\n' ' ')"
+echo "target $(systemctl is-active multi-user.target sshd.service dbus.socket lab-marker.service | tr '\n' ' ')"
 echo "failed $(systemctl list-units --all --failed --plain --no-legend | sed 's/ .*//' | tr '\n' ' ')"
 left() {
   systemctl list-units --all --plain --no-legend 'hdeploy-*' | sed 's/ .*//'
@@ -116,8 +116,8 @@ func (c *cell) judgeSystem(seen map[string]string, r *record, restarted bool) er
 		failures = append(failures, fmt.Errorf("it is not exactly %s: marker %q of revision %q, units of %s, not of %s",
 			running, seen["marker"], seen["revision"], seen["etc"], seen["units"]))
 	}
-	if seen["target"] != "active active active" {
-		failures = append(failures, fmt.Errorf("multi-user.target, sshd and dbus are %s", seen["target"]))
+	if seen["target"] != "active active active active" {
+		failures = append(failures, fmt.Errorf("multi-user.target, sshd, the socket of D-Bus and lab-marker are %s", seen["target"]))
 	}
 	if seen["failed"] != "" && (restarted || seen["failed"] != c.fault.allows.failed) {
 		failures = append(failures, fmt.Errorf("units have failed: %s", seen["failed"]))
