@@ -32,11 +32,11 @@ func (h Host) Restore(ctx context.Context, r transaction.Record) error {
 		before = probe.Baseline{}
 	}
 	_ = unblock(ctx, m, before)
-	failed := h.switchBack(ctx, r)
+	ended, failed := h.switchBack(ctx, r)
 	if failed != nil {
 		_ = unblock(ctx, m, before)
 		h.prepareGround(ctx, r, m, before)
-		failed = h.switchBack(ctx, r)
+		ended, failed = h.switchBack(ctx, r)
 	}
 	running, _, err := h.Look(r.Profile)
 	if err != nil {
@@ -45,7 +45,12 @@ func (h Host) Restore(ctx context.Context, r transaction.Record) error {
 	if running != r.Previous.Running {
 		return fmt.Errorf("the host runs %s: %v", running, failed)
 	}
-	return revive(ctx, m, before)
+	revived := revive(ctx, m, before)
+	if !ended {
+		// What runs was moved by the activation script; the units were not.
+		return fmt.Errorf("the switch to the previous system did not come to its end: %v", failed)
+	}
+	return revived
 }
 
 // killLimit bounds the wait for what was killed.
@@ -53,18 +58,19 @@ const killLimit = 15 * time.Second
 
 // switchBack switches to the previous system within a time that leaves some for a
 // second attempt. Failed units are no error here: the baseline shows what they are
-// worth.
-func (h Host) switchBack(ctx context.Context, r transaction.Record) error {
+// worth. ended says that all units were processed, which they are too where the
+// activation script fails.
+func (h Host) switchBack(ctx context.Context, r transaction.Record) (ended bool, err error) {
 	attempt, cancel := context.WithTimeout(ctx, r.Limits.Rollback/2)
 	defer cancel()
 	exit, err := h.run(attempt, r, switching{role: "rollback", toplevel: r.Previous.Running, action: "test", unchecked: true})
 	if err != nil {
-		return err
+		return false, err
 	}
 	if exit != 0 && exit != 4 {
-		return errors.New(transaction.ExitMeaning(exit))
+		return exit == 2, errors.New(transaction.ExitMeaning(exit))
 	}
-	return nil
+	return true, nil
 }
 
 // prepareGround makes switch-to-configuration work where it cannot even begin:
@@ -75,7 +81,26 @@ func (h Host) prepareGround(ctx context.Context, r transaction.Record, m systemd
 	defer cancel()
 	_, _ = h.runProgram(attempt, r, "rollback", []string{r.Previous.Running + "/activate"}, nil)
 	_, _ = m.Output(attempt, "systemctl", "daemon-reload")
+	forgive(attempt, m, before)
 	_ = revive(attempt, m, before)
+}
+
+// forgive lets PID 1 forget that units of the trial failed: one that was tried too
+// often is not started any more, whatever its file says by now.
+func forgive(ctx context.Context, m systemd.Manager, before probe.Baseline) {
+	now, err := m.List(ctx)
+	if err != nil {
+		return
+	}
+	args := []string{"reset-failed", "--"}
+	for id, is := range now {
+		if is.Active == "failed" && before.Units[id].Active != "failed" {
+			args = append(args, id)
+		}
+	}
+	if len(args) > 2 {
+		_, _ = m.Output(ctx, "systemctl", args...)
+	}
 }
 
 // unblock cancels the jobs that the trial queued and kills the units that hang in

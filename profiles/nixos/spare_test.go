@@ -237,3 +237,14 @@ func TestFinishClosesTheWayBack(t *testing.T) {
 		}
 	}
 }
+
+func TestForgiveSparesWhatFailedBefore(t *testing.T) {
+	m, dir := scripted(t, `case "$1" in list-units) cat list;; *) echo "$*" >>log;; esac`, map[string]string{
+		"list": "bus.socket loaded failed failed D\nbroken.service loaded failed failed D\nsshd.service loaded active running D\n",
+	})
+	forgive(within(t), m, before)
+	got, err := os.ReadFile(filepath.Join(dir, "log"))
+	if err != nil || string(got) != "reset-failed -- bus.socket\n" {
+		t.Errorf("called %q, %v", got, err)
+	}
+}
