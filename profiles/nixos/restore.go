@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/hbohlen/hdeploy/profiles/atomicfile"
 	"github.com/hbohlen/hdeploy/profiles/probe"
 	"github.com/hbohlen/hdeploy/profiles/systemd"
 	"github.com/hbohlen/hdeploy/profiles/transaction"
@@ -83,6 +85,28 @@ func (h Host) prepareGround(ctx context.Context, r transaction.Record, m systemd
 	_, _ = m.Output(attempt, "systemctl", "daemon-reload")
 	forgive(attempt, m, before)
 	_ = revive(attempt, m, before)
+	_ = spareBus(restartList)
+}
+
+// restartList is where switch-to-configuration notes what it is about to restart,
+// one unit in a line, so that the next run ends what a killed one began.
+const restartList = "/run/nixos/restart-list"
+
+// spareBus takes the D-Bus daemon off the list of units to restart. A switch talks
+// to it all the time and would end with it, as the one did that noted it; what runs
+// by now is the previous system's.
+func spareBus(list string) error {
+	data, err := os.ReadFile(list)
+	if err != nil {
+		return err
+	}
+	var kept strings.Builder
+	for line := range strings.Lines(string(data)) {
+		if unit := strings.TrimSpace(line); unit != "dbus.service" && unit != "dbus-broker.service" {
+			kept.WriteString(line)
+		}
+	}
+	return atomicfile.Write(list, []byte(kept.String()), 0o644)
 }
 
 // forgive lets PID 1 forget that units of the trial failed: one that was tried too

@@ -248,3 +248,19 @@ func TestForgiveSparesWhatFailedBefore(t *testing.T) {
 		t.Errorf("called %q, %v", got, err)
 	}
 }
+
+func TestSpareBus(t *testing.T) {
+	list := filepath.Join(t.TempDir(), "restart-list")
+	if err := spareBus(list); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("without a list: %v", err)
+	}
+	if err := os.WriteFile(list, []byte("web.service\ndbus.service\ndbus-broker.service\nudbus.service\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := spareBus(list); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := os.ReadFile(list); err != nil || string(got) != "web.service\nudbus.service\n" {
+		t.Errorf("left %q, %v", got, err)
+	}
+}
