@@ -21,18 +21,18 @@ const hostName = "matrix"
 
 // timeouts make a host that waits in vain go back soon, and leave a loaded
 // machine room for a switch, which takes about a second on an idle one.
-const timeouts = `{ activation = "8s", confirm = "5s", commit = "8s", rollback = "20s", grace = "2s", connect = "4s" }`
+const timeouts = `{ activation = "8s", confirm = "5s", commit = "8s", rollback = "40s", grace = "2s", connect = "4s" }`
 
 const (
 	// hostLimit is more than all of these and the longest probe together.
-	hostLimit = 75 * time.Second
+	hostLimit = 120 * time.Second
 	// reachLimit bounds the way to a step, a first copy included.
 	reachLimit = 60 * time.Second
 	// injectLimit bounds a fault itself.
 	injectLimit = 60 * time.Second
 	// deployerLimit is more than any deployer may take: beyond the host's own
 	// deadlines it asks for another minute and a half what became of it.
-	deployerLimit = 240 * time.Second
+	deployerLimit = 300 * time.Second
 	// cellLimit bounds a cell as a whole.
 	cellLimit = 10 * time.Minute
 )
@@ -347,7 +347,7 @@ func (c *cell) end(ctx context.Context) error {
 	}
 	limit, cancel := context.WithTimeout(ctx, deployerLimit)
 	defer cancel()
-	if err := c.first.wait(limit); err != nil {
+	if err := c.waitIdly(limit); err != nil {
 		return err
 	}
 	if c.second != nil {
@@ -365,6 +365,21 @@ func (c *cell) end(ctx context.Context) error {
 		return fmt.Errorf("undo the fault: %w", err)
 	}
 	return nil
+}
+
+// waitIdly waits for the first deployer. One that only asks again and again what
+// became of its host gives its place to another cell.
+func (c *cell) waitIdly(ctx context.Context) error {
+	const busy = 25 * time.Second
+	select {
+	case <-c.first.ended:
+		return nil
+	case <-ctx.Done():
+	case <-time.After(busy):
+		<-places
+		defer func() { places <- struct{}{} }()
+	}
+	return c.first.wait(ctx)
 }
 
 // follow deploys once more, which must work and leave nothing behind.

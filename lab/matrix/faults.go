@@ -139,8 +139,8 @@ func unfill(dir string) func(context.Context, *cell) error {
 	return undoScript(fmt.Sprintf("rm -f %[1]s/ballast %[1]s/ballast2", dir))
 }
 
-// failMount makes a file system that is required at boot fail, as a switch to a
-// system with a wrong device does: the manager isolates emergency.target.
+// failMount makes a file system that is required at boot fail once, as a switch to
+// a system with a wrong device does: the manager isolates emergency.target.
 const failMount = `
 cd /run/systemd/system
 printf '[Unit]\nDescription=Has no device\nBefore=local-fs.target\n[Mount]\nWhat=/dev/labmissing\nWhere=/mnt/lab\nType=ext4\n' >mnt-lab.mount
@@ -150,11 +150,13 @@ systemctl daemon-reload
 systemctl start --no-block local-fs.target mnt-lab.mount
 systemctl stop --no-block local-fs.target; systemctl start --no-block local-fs.target
 timeout 10 sh -c 'until [ "$(systemctl is-active emergency.target)" = active ]; do sleep 0.1; done'
+rm -rf mnt-lab.mount dev-labmissing.device local-fs.target.requires
+systemctl daemon-reload
 `
 
+// mendMount is what a person does in emergency mode once the file system is there.
 const mendMount = `
-cd /run/systemd/system; rm -rf mnt-lab.mount dev-labmissing.device local-fs.target.requires
-systemctl daemon-reload; systemctl reset-failed; systemctl start default.target sshd.service || true
+systemctl reset-failed; systemctl start default.target sshd.service || true
 timeout 20 systemctl is-system-running --wait || true
 `
 
@@ -181,13 +183,13 @@ const stopReloading = `systemctl stop lab-reloader.service; rm -f /run/systemd/s
 // because of the switch that runs, as nixos-rebuild would be.
 func switchByHand(ctx context.Context, c *cell) error {
 	c.third = c.other
-	return script(fmt.Sprintf("nix-env --profile /nix/var/nix/profiles/system --set %[1]s && { timeout 20 %[1]s/bin/switch-to-configuration switch || true; }", c.other))(ctx, c)
+	return script(fmt.Sprintf("bash -c '(exec -a nix-env nix --profile /nix/var/nix/profiles/system --set %[1]s)' && { timeout 20 %[1]s/bin/switch-to-configuration switch || true; }", c.other))(ctx, c)
 }
 
 // upgradeByItself is system.autoUpgrade with operation = "boot".
 func upgradeByItself(ctx context.Context, c *cell) error {
 	c.third = c.other
-	return script(fmt.Sprintf(`systemd-run --quiet --wait --collect --unit=nixos-upgrade sh -c 'nix-env --profile /nix/var/nix/profiles/system --set %[1]s && %[1]s/bin/switch-to-configuration boot' || true`, c.other))(ctx, c)
+	return script(fmt.Sprintf(`systemd-run --quiet --wait --collect --unit=nixos-upgrade bash -c '(exec -a nix-env nix --profile /nix/var/nix/profiles/system --set %[1]s) && %[1]s/bin/switch-to-configuration boot' || true`, c.other))(ctx, c)
 }
 
 // deployTwice starts another deployer. Once the host is locked it must be
@@ -277,7 +279,7 @@ var faults = []fault{
 		"the deployer's store is not used at this step in another way than at a step that is tried"),
 		inject: collectHere},
 	{name: "mount-fails", excluded: unless(from(trying), "without a transaction nothing of hdeploy's could bring the host out of emergency.target"),
-		inject: script(failMount), undo: undoScript(mendMount), allows: allowance{wayBackGone: true}, codes: []int{8}},
+		inject: script(failMount), undo: undoScript(mendMount), codes: []int{8}},
 	{name: "bus-gone", excluded: unless(from(trying), "without a transaction nothing of hdeploy's touches D-Bus"),
 		inject: script(killBus), undo: undoScript(mendBus), allows: allowance{wayBackGone: true}, codes: []int{8}},
 	{name: "reloads", excluded: unless(from(preparing), notYet), inject: script(reloadOften), undo: undoScript(stopReloading)},

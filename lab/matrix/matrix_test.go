@@ -41,6 +41,9 @@ var (
 	systems   = map[string]map[flavour]string{}
 	collected = map[string]string{}
 
+	// places are taken by the cells that are busy.
+	places chan struct{}
+
 	hostCount  atomic.Int64
 	cells      = generate()
 	held, lost atomic.Int64
@@ -72,7 +75,9 @@ func runTests(m *testing.M) (code int) {
 		err = buildSystems(ctx)
 	}
 	if err == nil {
-		err = flag.Set("test.parallel", fmt.Sprint(*atOnce))
+		// Those that wait idly are beside those that are busy.
+		places = make(chan struct{}, *atOnce)
+		err = flag.Set("test.parallel", fmt.Sprint(5**atOnce))
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "matrix:", err)
@@ -230,6 +235,8 @@ func TestMatrix(t *testing.T) {
 		}
 		t.Run(p.name, func(t *testing.T) {
 			t.Parallel()
+			places <- struct{}{}
+			defer func() { <-places }()
 			began := time.Now()
 			c, err := p.run(t.Context())
 			verdict := "held"
