@@ -1,5 +1,12 @@
 //go:build lab
 
+// Package matrix breaks deployments at every step in every way and looks what
+// became of the host: faults × steps, each cell on a real host.
+//
+// Whatever the cell, the host is reachable afterwards, runs exactly the old or
+// exactly the new system, boots a confirmed one, its record and its journal tell
+// the truth, the deployer that survived told it too, and the next deployment
+// works. A cell of which that cannot be shown is lost.
 package matrix
 
 import (

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -13,8 +14,10 @@ import (
 // fault is what goes wrong at a step.
 type fault struct {
 	name string
-	// excluded says why a step makes no cell with this fault; empty where it does.
-	excluded func(step) string
+	// steps are the names of those at which it is tried, all where there are none;
+	// elsewhere says why it makes no cell at the others.
+	steps     []string
+	elsewhere string
 	// disks are file systems of the host's own that the fault needs.
 	disks map[string]string
 	// system replaces the flavour of steps that are deployed with the good one.
@@ -44,30 +47,7 @@ type allowance struct {
 	failed string
 }
 
-// everywhere excludes nothing.
-func everywhere(step) string { return "" }
-
-// unless excludes all steps but those for which ok holds.
-func unless(ok func(step) bool, why string) func(step) string {
-	return func(s step) string {
-		if ok(s) {
-			return ""
-		}
-		return why
-	}
-}
-
-func from(first stage) func(step) bool { return func(s step) bool { return s.stage >= first } }
-func at(names ...string) func(step) bool {
-	return func(s step) bool {
-		for _, name := range names {
-			if s.name == name {
-				return true
-			}
-		}
-		return false
-	}
-}
+func (f fault) at(s step) bool { return len(f.steps) == 0 || slices.Contains(f.steps, s.name) }
 
 // script injects by a shell script on the host.
 func script(text string) func(context.Context, *cell) error {
@@ -231,75 +211,104 @@ var (
 	ownBoot = map[string]string{"/boot": "4M"}
 )
 
+// Why a fault is not tried at every step: it cannot act there, or what it would
+// meet there is what it meets at a step that is tried.
 const (
-	noSupervisor = "no supervisor runs at this step"
-	noSwitch     = "no switch-to-configuration runs at this step"
-	noChannel    = "no agent runs on its channel yet"
-	noUnits      = "hdeploy has no units on the host at this step"
-	overThere    = "the deployer has had its answer at this step, and its connection may be gone"
-	lateInTrial  = "the system's own fault shows at the end of its trial"
-	notYet       = "nothing has begun on the host that this could disturb"
+	noSupervisor = "no supervisor runs, or it waits for a switch as at a step that is tried"
+	noSwitch     = "no switch-to-configuration runs, or its part of the work is done as at a step that is tried"
+	noChannel    = "no agent runs on its channel, or it watches a switch as at a step that is tried"
+	noDaemon     = "nothing speaks to the daemon before the next step that is tried"
+	noWrite      = "nothing is written there before the next step that is tried"
+	noDeadline   = "there is no deadline before the lock; all parts of a switch are alike for a deployer that is not heard"
+	noUnits      = "hdeploy has no units on the host, or its units are those of a step that is tried"
+	noWayBack    = "before the trial hdeploy has nothing to bring back; all parts of a commit are alike, since it asks no unit"
+	notYet       = "nothing has begun on the host that this could disturb, or it stands in a switch as at a step that is tried"
+	alike        = "seen from outside all parts of a switch are alike, and one of them is tried"
+	ofTheSystem  = "the fault is the new system's: it shows at the end of its trial"
 )
 
+var everyStep []string
+
+// atRest are the steps between which a deployment is the same for everybody but
+// the switch that runs.
+var atRest = []string{"connect", "upload", "copy", "prepare-supervise", "trial-activate", "probes", "waiting",
+	"commit-profile", "commit-loader", "cleanup", "rollback-activate", "rollback-undo"}
+
+// faults are tried at their steps; elsewhere says why not at the others.
 var faults = []fault{
-	{name: "kill-deployer", excluded: unless(func(s step) bool { return s.stage != cleaning }, overThere), inject: killDeployer},
-	{name: "kill-supervisor", excluded: unless(func(s step) bool { return s.supervised }, noSupervisor),
+	{name: "kill-deployer", elsewhere: alike + "; at the clean-up it has had its answer",
+		steps:  []string{"connect", "upload", "copy", "prepare-arm", "prepare-supervise", "trial-activate", "probes", "waiting", "commit-profile", "commit-loader", "rollback-activate", "rollback-undo"},
+		inject: killDeployer},
+	{name: "kill-supervisor", elsewhere: noSupervisor,
+		steps:  []string{"trial-stop", "trial-activate", "trial-start", "probes", "waiting", "commit-profile", "commit-loader", "commit-default", "cleanup", "rollback-stop", "rollback-activate", "rollback-undo"},
 		inject: script("systemctl kill --kill-whom=main --signal=KILL 'hdeploy-*-supervisor.service'"), allows: allowance{quiet: true}},
-	{name: "kill-switch", excluded: unless(func(s step) bool { return s.switches }, noSwitch),
+	{name: "kill-switch", elsewhere: noSwitch,
+		steps:  []string{"trial-stop", "trial-activate", "trial-reload", "trial-start", "trial-settle", "commit-loader", "commit-default", "commit-end", "rollback-stop", "rollback-activate", "rollback-start", "rollback-undo"},
 		inject: kill("'/stc (test|boot)$'")},
-	{name: "kill-agent", excluded: unless(func(s step) bool { return (s.stage > beforeLock || s.name == "copy") && s.stage != cleaning }, noChannel+", or none any more"),
+	{name: "kill-agent", elsewhere: noChannel,
+		steps:  []string{"copy", "prepare-arm", "prepare-supervise", "trial-activate", "probes", "waiting", "commit-profile", "commit-loader", "rollback-activate"},
 		inject: kill("'hdeploy-agent-[0-9a-f]+ serve$'")},
-	{name: "kill-nix-daemon", excluded: unless(at("copy", "prepare-arm", "prepare-supervise", "trial-activate", "waiting", "commit-profile", "rollback-undo"),
-		"nothing at this step speaks to the daemon or to the store"),
+	{name: "kill-nix-daemon", elsewhere: noDaemon,
+		steps:  []string{"copy", "prepare-arm", "waiting", "commit-profile", "rollback-undo"},
 		inject: script("systemctl kill --kill-whom=all --signal=KILL nix-daemon.service || true"), allows: allowance{failed: "nix-daemon.service"}},
-	{name: "kill-sshd", excluded: everywhere, inject: kill("'^sshd'")},
-	{name: "power-cut", excluded: everywhere, inject: powerCut, meanwhile: bootAgain, allows: allowance{quiet: true}, codes: []int{8}},
-	{name: "reboot", excluded: everywhere, inject: reboot, allows: allowance{quiet: true}, codes: []int{8}},
-	{name: "network-5s", excluded: everywhere, inject: cutNetwork, meanwhile: restoreAfterFiveSeconds, undo: restoreNetwork},
-	{name: "network-deadline", excluded: unless(from(preparing), "before the lock there is no deadline"),
+	{name: "kill-sshd", elsewhere: alike, steps: atRest, inject: kill("'^sshd'")},
+	{name: "power-cut", steps: everyStep, inject: powerCut, meanwhile: bootAgain, allows: allowance{quiet: true}, codes: []int{8}},
+	{name: "reboot", elsewhere: alike, steps: atRest, inject: reboot, allows: allowance{quiet: true}, codes: []int{8}},
+	{name: "network-5s", elsewhere: alike, steps: atRest, inject: cutNetwork, meanwhile: restoreAfterFiveSeconds, undo: restoreNetwork},
+	{name: "network-deadline", elsewhere: noDeadline,
+		steps:  []string{"prepare-arm", "prepare-supervise", "trial-activate", "probes", "waiting", "commit-profile", "commit-loader", "cleanup", "rollback-activate"},
 		inject: cutNetwork, meanwhile: restoreAfterTheDeadline, undo: restoreNetwork},
-	{name: "network-forever", excluded: unless(at("connect", "copy", "prepare-arm", "trial-activate", "waiting", "commit-loader", "cleanup", "rollback-activate"),
-		"for the host this is the cut that outlasts the deadline, for the deployer that of a step nearby"),
+	{name: "network-forever", elsewhere: "for the host it is the cut that outlasts the deadline, for the deployer that of a step nearby",
+		steps:  []string{"connect", "copy", "trial-activate", "waiting", "commit-loader", "cleanup"},
 		inject: cutNetwork, undo: restoreNetwork, codes: []int{8}},
-	{name: "full-nix", disks: ownNix, excluded: unless(at("connect", "upload", "copy", "prepare-arm", "prepare-supervise", "trial-activate", "waiting", "commit-profile", "commit-loader", "rollback-activate", "rollback-undo"),
-		"nothing at this step or after it writes to the store in another way than at a step that is tried"),
+	{name: "full-nix", disks: ownNix, elsewhere: noWrite,
+		steps:  []string{"connect", "copy", "prepare-supervise", "trial-activate", "waiting", "commit-profile", "rollback-activate", "rollback-undo"},
 		inject: fill("/nix"), undo: unfill("/nix")},
-	{name: "full-var", disks: ownVar, excluded: everywhere, inject: fill("/var"), undo: unfill("/var"), allows: allowance{quiet: true}},
-	{name: "full-boot", disks: ownBoot, excluded: unless(func(s step) bool {
-		return s.stage == committing || at("connect", "prepare-arm", "waiting", "rollback-undo")(s)
-	},
-		"nothing at this step writes to /boot, and it is tried at the steps before those that do"),
+	{name: "full-var", disks: ownVar, elsewhere: alike, steps: atRest, inject: fill("/var"), undo: unfill("/var"), allows: allowance{quiet: true}},
+	{name: "full-boot", disks: ownBoot, elsewhere: noWrite,
+		steps:  []string{"connect", "prepare-arm", "waiting", "commit-profile", "commit-loader", "commit-default", "rollback-undo"},
 		inject: fill("/boot"), undo: unfill("/boot")},
-	{name: "readonly-var", excluded: everywhere,
+	{name: "readonly-var", elsewhere: alike, steps: atRest,
 		inject: script("mount --bind /var /var && mount -o remount,bind,ro /var"),
 		undo:   undoScript("! mountpoint -q /var || umount -l /var"), allows: allowance{quiet: true}},
-	{name: "gc-host", excluded: unless(func(s step) bool { return s.stage > beforeLock || s.name == "copy" }, notYet),
+	{name: "gc-host", elsewhere: notYet,
+		steps:  []string{"copy", "prepare-arm", "trial-activate", "waiting", "commit-profile", "commit-loader", "rollback-activate", "rollback-undo"},
 		inject: script("nix-collect-garbage -d >/dev/null 2>&1")},
-	{name: "gc-deployer", collectable: true, excluded: unless(at("connect", "upload", "copy", "prepare-arm", "trial-activate", "waiting", "commit-loader", "rollback-activate"),
-		"the deployer's store is not used at this step in another way than at a step that is tried"),
+	{name: "gc-deployer", collectable: true, elsewhere: "the deployer's store is used as at a step that is tried",
+		steps:  []string{"connect", "upload", "copy", "prepare-arm", "waiting", "commit-loader"},
 		inject: collectHere},
-	{name: "mount-fails", excluded: unless(from(trying), "without a transaction nothing of hdeploy's could bring the host out of emergency.target"),
+	{name: "mount-fails", elsewhere: noWayBack,
+		steps:  []string{"trial-activate", "trial-start", "trial-settle", "probes", "waiting", "commit-loader", "rollback-stop", "rollback-activate", "rollback-start"},
 		inject: script(failMount), undo: undoScript(mendMount), codes: []int{8}},
-	{name: "bus-gone", excluded: unless(from(trying), "without a transaction nothing of hdeploy's touches D-Bus"),
+	{name: "bus-gone", elsewhere: noWayBack,
+		steps:  []string{"trial-stop", "trial-activate", "trial-start", "trial-settle", "waiting", "commit-loader", "rollback-stop", "rollback-start"},
 		inject: script(killBus), undo: undoScript(mendBus), allows: allowance{wayBackGone: true}, codes: []int{8}},
-	{name: "reloads", excluded: unless(from(preparing), notYet), inject: script(reloadOften), undo: undoScript(stopReloading)},
-	{name: "nixos-rebuild", excluded: unless(func(s step) bool { return s.stage > beforeLock || s.name == "copy" }, notYet),
+	{name: "reloads", elsewhere: notYet,
+		steps:  []string{"prepare-supervise", "trial-stop", "trial-reload", "trial-start", "waiting", "commit-profile", "commit-loader", "rollback-stop", "rollback-start", "rollback-undo"},
+		inject: script(reloadOften), undo: undoScript(stopReloading)},
+	{name: "nixos-rebuild", elsewhere: notYet,
+		steps:  []string{"copy", "prepare-arm", "prepare-supervise", "trial-activate", "waiting", "commit-profile", "commit-loader", "cleanup", "rollback-activate", "rollback-undo"},
 		inject: switchByHand, allows: allowance{third: true}, codes: []int{5, 8}},
-	{name: "autoupgrade", excluded: unless(func(s step) bool { return s.stage > beforeLock || s.name == "copy" }, notYet),
+	{name: "autoupgrade", elsewhere: notYet,
+		steps:  []string{"copy", "prepare-arm", "trial-activate", "waiting", "commit-profile", "commit-loader", "cleanup", "rollback-activate", "rollback-undo"},
 		inject: upgradeByItself, allows: allowance{third: true}, codes: []int{5, 8}},
-	{name: "second-deployer", excluded: unless(func(s step) bool { return s.stage > beforeLock || s.name == "copy" },
-		"the second deployer is held by what holds the first one"),
+	{name: "second-deployer", elsewhere: "the second deployer is held by what holds the first one, or meets the lock as at a step that is tried",
+		steps:  []string{"copy", "prepare-arm", "trial-activate", "waiting", "commit-profile", "commit-loader", "cleanup", "rollback-activate", "rollback-undo"},
 		inject: deployTwice, allows: allowance{third: true}, codes: []int{5}},
-	{name: "stop-supervisor", excluded: unless(func(s step) bool { return s.supervised }, noSupervisor),
+	{name: "stop-supervisor", elsewhere: noUnits,
+		steps:  []string{"trial-activate", "waiting", "commit-loader", "cleanup", "rollback-activate"},
 		inject: stopUnits("'hdeploy-*-supervisor.service'"), allows: allowance{quiet: true}},
-	{name: "stop-switch", excluded: unless(func(s step) bool { return s.switches }, noSwitch),
+	{name: "stop-switch", elsewhere: noSwitch,
+		steps:  []string{"trial-start", "commit-loader", "rollback-activate", "rollback-undo"},
 		inject: stopUnits("'hdeploy-*-activation.service' 'hdeploy-*-commit.service' 'hdeploy-*-rollback.service'")},
-	{name: "stop-deadman", excluded: unless(func(s step) bool { return s.supervised || s.name == "prepare-supervise" }, noUnits),
+	{name: "stop-deadman", elsewhere: noUnits,
+		steps:  []string{"prepare-supervise", "trial-activate", "waiting", "commit-loader", "rollback-activate"},
 		inject: stopUnits("'hdeploy-*-deadman.timer'")},
-	{name: "stop-all", excluded: unless(func(s step) bool { return s.supervised || s.name == "prepare-supervise" }, noUnits),
+	{name: "stop-all", elsewhere: noUnits,
+		steps:  []string{"prepare-supervise", "trial-stop", "trial-activate", "trial-reload", "trial-start", "waiting", "commit-profile", "commit-default", "cleanup", "rollback-activate", "rollback-start", "rollback-undo"},
 		inject: stopUnits("'hdeploy-*'"), allows: allowance{quiet: true}},
-	{name: "system-mountless", system: mountless, excluded: unless(at("trial-reload", "trial-start", "trial-settle"), lateInTrial)},
-	{name: "system-busless", system: busless, excluded: unless(at("trial-stop", "trial-activate", "trial-reload"), "the switch to this system does not come further")},
+	{name: "system-mountless", system: mountless, elsewhere: ofTheSystem, steps: []string{"trial-reload", "trial-settle"}},
+	{name: "system-busless", system: busless, elsewhere: ofTheSystem, steps: []string{"trial-activate", "trial-reload"}},
 }
 
 func pause(ctx context.Context, d time.Duration) error {

@@ -56,8 +56,11 @@ func (c *cell) look(ctx context.Context) (map[string]string, error) {
 
 // judge checks the invariants.
 func (c *cell) judge(ctx context.Context, restarted bool) error {
-	if err := c.reachable(ctx); err != nil {
-		return err
+	// After a restart the following switch shows it.
+	if !restarted {
+		if err := c.reachable(ctx); err != nil {
+			return err
+		}
 	}
 	seen, err := c.look(ctx)
 	if err != nil {

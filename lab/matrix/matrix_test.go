@@ -1,12 +1,5 @@
 //go:build lab
 
-// Package matrix breaks deployments at every step in every way and looks what
-// became of the host: faults × steps, each cell on a real host.
-//
-// Whatever the cell, the host is reachable afterwards, runs exactly the old or
-// exactly the new system, boots a confirmed one, its record and its journal tell
-// the truth, the deployer that survived told it too, and the next deployment
-// works. A cell of which that cannot be shown is lost.
 package matrix
 
 import (
@@ -122,7 +115,6 @@ var flavours = map[flavour]settings{
 	unbootable: {"revision": "new", "faults": settings{"bootFull": true}},
 	mountless:  {"revision": "new", "faults": settings{"badMount": true}},
 	busless:    {"revision": "new", "faults": settings{"dbusDead": true}},
-	reloading:  {"revision": "new", "faults": settings{"periodicReload": 3}},
 	after:      {"revision": "after"},
 }
 
@@ -209,22 +201,59 @@ type planned struct {
 }
 
 // generate makes a cell of every fault at every step that is not excluded.
-// The quarter is every fourth of them on a diagonal, so that it has every fault
-// and every step.
+// The quarter is every fourth of them, which has every fault and every step.
 func generate() []planned {
 	var all []planned
 	for f, fault := range faults {
 		for s, step := range steps {
-			if fault.excluded(step) != "" {
+			if !fault.at(step) {
 				continue
 			}
 			all = append(all, planned{
 				name: fault.name + "@" + step.name, step: step, fault: fault,
-				loader: loaders[(f+s)%len(loaders)], quarter: (f+s)%4 == 0,
+				loader: loaders[(f+s)%len(loaders)], quarter: len(all)%4 == 1,
 			})
 		}
 	}
 	return all
+}
+
+func TestTableIsWholeAndTheQuarterTouchesAllOfIt(t *testing.T) {
+	covered := map[string]bool{}
+	quarter, names := 0, map[string]bool{}
+	for _, p := range cells {
+		names[p.name] = true
+		if p.quarter {
+			quarter++
+			covered["fault "+p.fault.name], covered["step "+p.step.name] = true, true
+		}
+	}
+	if len(cells) < 150 || len(names) != len(cells) {
+		t.Errorf("%d cells of %d names", len(cells), len(names))
+	}
+	known := map[string]bool{}
+	for _, s := range steps {
+		known[s.name] = true
+	}
+	for _, f := range faults {
+		for _, name := range f.steps {
+			if !known[name] {
+				t.Errorf("%s is tried at %q, which is no step", f.name, name)
+			}
+		}
+		if len(f.steps) > 0 && f.elsewhere == "" {
+			t.Errorf("there is no reason why %s is not tried elsewhere", f.name)
+		}
+		if !covered["fault "+f.name] {
+			t.Errorf("the quarter has no %s", f.name)
+		}
+	}
+	for _, s := range steps {
+		if !covered["step "+s.name] {
+			t.Errorf("the quarter has no %s", s.name)
+		}
+	}
+	t.Logf("%d cells, %d in the quarter, %d excluded", len(cells), quarter, len(faults)*len(steps)-len(cells))
 }
 
 func TestMatrix(t *testing.T) {

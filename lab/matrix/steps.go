@@ -31,11 +31,8 @@ type step struct {
 	name  string
 	stage stage
 	// system is the flavour that leads here.
-	system flavour
-	// switches says that a switch-to-configuration runs, supervised that a
-	// supervisor does.
-	switches, supervised bool
-	arrange              func(context.Context, *cell) error
+	system  flavour
+	arrange func(context.Context, *cell) error
 	// reached returns once the deployment stands at the step.
 	reached func(context.Context, *cell) error
 	// release lets it go on. On a host that is off there is nothing to do.
@@ -53,14 +50,12 @@ const (
 	unbootable flavour = "unbootable" // its boot loader cannot be installed
 	mountless  flavour = "mountless"  // has a file system that cannot be mounted
 	busless    flavour = "busless"    // its D-Bus does not come back
-	reloading  flavour = "reloading"  // reloads systemd every three seconds
 	after      flavour = "after"      // is deployed at the end of every cell
 )
 
 const gates = "/run/lab/gates/"
 
-// held are the gates, see lab/stc/gate.go, of which the content is the system
-// that they hold.
+// heldBy holds at a gate, see lab/stc/gate.go, the given system.
 func heldBy(gate string, system func(*cell) string) step {
 	return step{
 		arrange: func(ctx context.Context, c *cell) error { return c.hold(ctx, gate, system(c)) },
@@ -182,21 +177,10 @@ deadline = %q
 const probeDeadline = 6 * time.Second
 
 // named completes a step.
-func named(name string, of stage, system flavour, s step, marks ...mark) step {
+func named(name string, of stage, system flavour, s step) step {
 	s.name, s.stage, s.system = name, of, system
-	for _, m := range marks {
-		s.switches = s.switches || m == switches
-		s.supervised = s.supervised || m == supervised
-	}
 	return s
 }
-
-type mark int
-
-const (
-	switches mark = iota
-	supervised
-)
 
 // steps are in the order in which a deployment passes through them.
 var steps = []step{
@@ -206,21 +190,21 @@ var steps = []step{
 	// Recorded, nothing armed; then armed, and nobody drives it.
 	named("prepare-arm", preparing, good, programHeld("arm", "/usr/bin/systemd-run", "*--unit=hdeploy-*-deadman.service*")),
 	named("prepare-supervise", preparing, good, programHeld("supervise", "/usr/bin/systemd-run", "*--unit=hdeploy-*-supervisor.service*")),
-	named("trial-stop", trying, good, unitHeld("unit-stop", oldSystem), switches, supervised),
-	named("trial-activate", trying, good, heldBy("activate", newSystem), switches, supervised),
-	named("trial-reload", trying, good, heldBy("reload", newSystem), switches, supervised),
-	named("trial-start", trying, good, unitHeld("unit-start", newSystem), switches, supervised),
-	named("trial-settle", trying, good, heldBy("settle", newSystem), switches, supervised),
-	named("probes", waiting, good, probing, supervised),
-	named("waiting", waiting, good, unconfirmed, supervised),
+	named("trial-stop", trying, good, unitHeld("unit-stop", oldSystem)),
+	named("trial-activate", trying, good, heldBy("activate", newSystem)),
+	named("trial-reload", trying, good, heldBy("reload", newSystem)),
+	named("trial-start", trying, good, unitHeld("unit-start", newSystem)),
+	named("trial-settle", trying, good, heldBy("settle", newSystem)),
+	named("probes", waiting, good, probing),
+	named("waiting", waiting, good, unconfirmed),
 	// The profile has not moved; it has; the loader has all but the default; it has that too.
-	named("commit-profile", committing, good, programHeld("nix-env", "/usr/bin/nix-env", "*--set*"), supervised),
-	named("commit-loader", committing, good, heldBy("boot-begin", newSystem), switches, supervised),
-	named("commit-default", committing, good, heldBy("boot-default", newSystem), switches, supervised),
-	named("commit-end", committing, good, heldBy("boot-end", newSystem), switches, supervised),
-	named("cleanup", cleaning, good, programHeld("disarm", "/usr/bin/systemctl", "stop*hdeploy-*-deadman.timer*"), supervised),
-	named("rollback-stop", goingBack, failing, unitHeld("unit-stop", newSystem), switches, supervised),
-	named("rollback-activate", goingBack, failing, heldBy("activate", oldSystem), switches, supervised),
-	named("rollback-start", goingBack, failing, unitHeld("unit-start", oldSystem), switches, supervised),
-	named("rollback-undo", goingBack, unbootable, heldBy("boot-begin", oldSystem), switches, supervised),
+	named("commit-profile", committing, good, programHeld("nix-env", "/usr/bin/nix-env", "*--set*")),
+	named("commit-loader", committing, good, heldBy("boot-begin", newSystem)),
+	named("commit-default", committing, good, heldBy("boot-default", newSystem)),
+	named("commit-end", committing, good, heldBy("boot-end", newSystem)),
+	named("cleanup", cleaning, good, programHeld("disarm", "/usr/bin/systemctl", "stop*hdeploy-*-deadman.timer*")),
+	named("rollback-stop", goingBack, failing, unitHeld("unit-stop", newSystem)),
+	named("rollback-activate", goingBack, failing, heldBy("activate", oldSystem)),
+	named("rollback-start", goingBack, failing, unitHeld("unit-start", oldSystem)),
+	named("rollback-undo", goingBack, unbootable, heldBy("boot-begin", oldSystem)),
 }
