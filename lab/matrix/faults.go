@@ -22,6 +22,8 @@ type fault struct {
 	disks map[string]string
 	// system replaces the flavour of steps that are deployed with the good one.
 	system flavour
+	// slow says that the deployer asks for minutes what became of its host.
+	slow bool
 	// collectable says that the new system must have no root on the deployer.
 	collectable bool
 	// inject is called while the deployment stands at the step; then, once the step
@@ -258,7 +260,7 @@ var faults = []fault{
 	{name: "network-deadline", elsewhere: noDeadline,
 		steps:  []string{"prepare-arm", "prepare-supervise", "trial-activate", "probes", "waiting", "commit-profile", "commit-loader", "cleanup", "rollback-activate"},
 		inject: cutNetwork, meanwhile: restoreAfterTheDeadline, undo: restoreNetwork},
-	{name: "network-forever", elsewhere: "for the host it is the cut that outlasts the deadline, for the deployer that of a step nearby",
+	{name: "network-forever", slow: true, elsewhere: "for the host it is the cut that outlasts the deadline, for the deployer that of a step nearby",
 		steps:  []string{"connect", "copy", "trial-activate", "waiting", "commit-loader", "cleanup"},
 		inject: cutNetwork, undo: restoreNetwork, codes: []int{8}},
 	{name: "full-nix", disks: ownNix, elsewhere: noWrite,
@@ -307,8 +309,8 @@ var faults = []fault{
 	{name: "stop-all", elsewhere: noUnits,
 		steps:  []string{"prepare-supervise", "trial-stop", "trial-activate", "trial-reload", "trial-start", "waiting", "commit-profile", "commit-default", "cleanup", "rollback-activate", "rollback-start", "rollback-undo"},
 		inject: stopUnits("'hdeploy-*'"), allows: allowance{quiet: true}},
-	{name: "system-mountless", system: mountless, elsewhere: ofTheSystem, steps: []string{"trial-reload", "trial-settle"}},
-	{name: "system-busless", system: busless, elsewhere: ofTheSystem, steps: []string{"trial-activate", "trial-reload"}},
+	{name: "system-mountless", system: mountless, elsewhere: ofTheSystem, steps: []string{"trial-reload", "trial-start", "trial-settle"}},
+	{name: "system-busless", system: busless, elsewhere: ofTheSystem, steps: []string{"trial-stop", "trial-activate", "trial-reload"}},
 }
 
 func pause(ctx context.Context, d time.Duration) error {
