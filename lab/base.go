@@ -79,8 +79,7 @@ func buildBase(ctx context.Context, repo, image, dir string) (err error) {
 	if err := fillBase(held.rootDir, repo, tools, deployer.public); err != nil {
 		return err
 	}
-	for _, loader := range []string{GRUB, SystemdBoot} {
-		name := "factory-" + loader
+	for _, name := range []string{"factory-" + GRUB, "factory-" + SystemdBoot, "other-" + GRUB, "other-" + SystemdBoot} {
 		err := held.run(ctx, nil, "nix", "build", "--option", "sandbox", "false",
 			"--out-link", filepath.Join(factoryDir, name),
 			templateDir+"#nixosConfigurations."+name+".config.system.build.toplevel")

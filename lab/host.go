@@ -109,6 +109,10 @@ func (h *Host) HostKey() string { return h.record.HostKey }
 // Loader is GRUB, SystemdBoot or empty.
 func (h *Host) Loader() string { return h.record.Loader }
 
+// OtherSystem is a link on the host to a system that was never installed there and boots
+// with the host's loader: what somebody switches to who does not use hdeploy.
+func (h *Host) OtherSystem() string { return factoryDir + "/other-" + h.record.Loader }
+
 // Ready reports whether the host was created completely.
 func (h *Host) Ready() bool { return h.record.Ready }
 

@@ -86,8 +86,30 @@ func parseStat(line string) (procStat, error) {
 	return procStat{state: fields[0], parent: parent, start: start}, nil
 }
 
-// childrenOf lists the processes whose parent is pid, oldest id first.
+// childrenOf lists the processes whose parent is pid, lowest id first. The kernel keeps a
+// list with each thread; where it was built without them, every process is looked at.
 func childrenOf(pid int) []int {
+	lists, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/[0-9]*/children", pid))
+	if err != nil || len(lists) == 0 {
+		return lookForChildren(pid)
+	}
+	var children []int
+	for _, list := range lists {
+		data, err := os.ReadFile(list)
+		if err != nil {
+			continue // the thread has ended
+		}
+		for _, field := range strings.Fields(string(data)) {
+			if child, err := strconv.Atoi(field); err == nil {
+				children = append(children, child)
+			}
+		}
+	}
+	slices.Sort(children)
+	return children
+}
+
+func lookForChildren(pid int) []int {
 	var children []int
 	entries, err := filepath.Glob("/proc/[0-9]*")
 	if err != nil {

@@ -45,6 +45,9 @@ func TestIdentityEndsWithTheProcess(t *testing.T) {
 	if !self.alive() {
 		t.Error("a running process is not alive")
 	}
+	if !slices.Contains(lookForChildren(os.Getpid()), cmd.Process.Pid) {
+		t.Error("the child is not found among all processes")
+	}
 	if !slices.Contains(childrenOf(os.Getpid()), cmd.Process.Pid) {
 		t.Error("a child is not found")
 	}

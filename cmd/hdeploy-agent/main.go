@@ -38,6 +38,8 @@ func run(ctx context.Context, args []string) error {
 		return hostEngine().TakeOver(ctx, args[1], "the dead-man's switch acted: the supervisor was gone or the last deadline had passed")
 	case len(args) == 1 && args[0] == "resume":
 		return resume(ctx)
+	case len(args) == 2 && args[0] == "stopped" && transaction.ValidID(args[1]):
+		return stopped(ctx, args[1])
 	case len(args) == 1 && args[0] == "version":
 		_, err := fmt.Println(protocol.Release)
 		return err

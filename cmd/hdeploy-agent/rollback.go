@@ -42,7 +42,7 @@ func (a agent) chosen(ctx context.Context, plan protocol.RollbackPlan, to string
 	standing := transaction.Standing{
 		Running: parentOf(facts.Running, facts.Profile.Path), At: facts.Profile, Generations: generations,
 		History: a.engine.Store.History(), Rooted: nixos.Rooted(),
-		Sound:   func(system string) error { return sound(ctx, facts.Running, system) },
+		Sound: func(system string) error { return sound(ctx, facts.Running, system) },
 	}
 	var target transaction.Target
 	if to == "" {

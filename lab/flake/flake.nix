@@ -26,11 +26,21 @@
 
       # What a fresh host boots. It leaves the host name alone, since all hosts of a world start from the same two systems.
       factory = loader: lab.nixosConfiguration "factory-${loader}" { inherit loader; setHostName = false; };
+      # What is in the store of every host as well, for whoever switches it without hdeploy.
+      other =
+        loader:
+        lab.nixosConfiguration "other-${loader}" {
+          inherit loader;
+          revision = "other";
+          setHostName = false;
+        };
     in
     {
       nixosConfigurations = {
         factory-grub = factory "grub";
         factory-systemd-boot = factory "systemd-boot";
+        other-grub = other "grub";
+        other-systemd-boot = other "systemd-boot";
       }
       // builtins.listToAttrs hosts;
     };

@@ -52,6 +52,14 @@ func generations(directory string, limit int) ([]generation, error) {
 type bootWriter struct {
 	directory string
 	full      bool // plays a file system without space
+	// beforeDefault is called when everything is written but the file that names the default.
+	beforeDefault func()
+}
+
+func (b bootWriter) aboutToSetDefault() {
+	if b.beforeDefault != nil {
+		b.beforeDefault()
+	}
 }
 
 func (b bootWriter) path(name string) string { return filepath.Join(b.directory, name) }
@@ -168,7 +176,12 @@ func (s *switcher) installBootLoader() error {
 	if err != nil {
 		return err
 	}
-	writer := bootWriter{directory: bootDirectory, full: s.system.bootFull}
+	writer := bootWriter{
+		directory: bootDirectory, full: s.system.bootFull,
+		beforeDefault: func() { s.pass("boot-default") },
+	}
+	s.pass("boot-begin")
+	defer s.pass("boot-end")
 	switch s.system.loader {
 	case "systemd-boot":
 		return writer.systemdBoot(list, s.system.toplevel)

@@ -53,6 +53,7 @@ func (b bootWriter) grub(list []generation, toplevel string) error {
 		}
 	}
 	menu.WriteString("}\n")
+	b.aboutToSetDefault()
 	if err := b.write("grub/grub.cfg", strings.NewReader(menu.String())); err != nil {
 		return err
 	}

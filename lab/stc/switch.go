@@ -179,6 +179,7 @@ func (s *switcher) change(ctx context.Context, plan plan, before map[string]unit
 	if err := s.mergeActivationLists(&plan); err != nil {
 		return 0, err
 	}
+	s.pass("reload")
 	if err := s.refreshManager(ctx, reexecute); err != nil {
 		return 0, err
 	}
@@ -188,6 +189,7 @@ func (s *switcher) change(ctx context.Context, plan plan, before map[string]unit
 	}
 
 	time.Sleep(settle)
+	s.pass("settle")
 	if err := s.bus.alive(); err != nil {
 		return 0, err
 	}

@@ -29,6 +29,7 @@ func (b bootWriter) systemdBoot(list []generation, toplevel string) error {
 		if generation.toplevel != toplevel {
 			continue
 		}
+		b.aboutToSetDefault()
 		conf := fmt.Sprintf("timeout 5\ndefault %s\nconsole-mode keep\n", entryName(generation.number, ""))
 		if err := b.write("loader/loader.conf", strings.NewReader(conf)); err != nil {
 			return err

@@ -143,6 +143,7 @@ func (h Host) Arm(ctx context.Context, r transaction.Record) error {
 		Command:     []string{h.agent(r.ID), "deadman", r.ID},
 		OnStartup:   readClock(unix.CLOCK_MONOTONIC) + left - start,
 		OnFailure:   service(r.ID, "lastresort"),
+		StopPost:    h.stopPost(r.ID),
 	})
 	if err != nil {
 		return fmt.Errorf("arm the dead-man's switch: %v", err)
@@ -209,7 +210,7 @@ Restart=on-failure
 RestartSec=5
 OOMScoreAdjust=-900
 Environment=NIXOS_NO_CHECK=1 PATH=%[2]s/sw/bin
-ExecStartPre=-%[2]s/sw/bin/systemctl kill --signal=SIGKILL hdeploy-%[1]s-supervisor.service hdeploy-%[1]s-activation.service hdeploy-%[1]s-commit.service hdeploy-%[1]s-rollback.service
+ExecStartPre=-%[2]s/sw/bin/systemctl kill --signal=SIGKILL hdeploy-%[1]s-supervisor.service hdeploy-%[1]s-takeover.service hdeploy-%[1]s-activation.service hdeploy-%[1]s-commit.service hdeploy-%[1]s-rollback.service
 %[4]sExecStart=%[2]s/bin/switch-to-configuration test
 ExecStartPost=-%[2]s/sw/bin/rm -f %[3]s
 `, r.ID, r.Previous.Running, open, copyBack)
@@ -237,6 +238,7 @@ func (h Host) Supervise(ctx context.Context, r transaction.Record) error {
 		Description: "hdeploy: transaction " + r.ID,
 		Command:     []string{h.agent(r.ID), "supervise", r.ID},
 		OnFailure:   service(r.ID, "deadman"),
+		StopPost:    h.stopPost(r.ID),
 		// The dead-man's switch is armed: what goes wrong from here on ends there.
 		Asynchronous: true,
 	})
@@ -286,7 +288,7 @@ func (h Host) Probe(ctx context.Context, r transaction.Record) []probe.Result {
 func (h Host) Fence(ctx context.Context, id string) error {
 	own, _ := os.ReadFile("/proc/self/cgroup")
 	var failures []error
-	for _, role := range []string{"supervisor", "activation", "commit", "rollback"} {
+	for _, role := range []string{"supervisor", takeover, "activation", "commit", "rollback"} {
 		if bytes.Contains(own, []byte(service(id, role))) {
 			continue
 		}

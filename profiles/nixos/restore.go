@@ -60,7 +60,7 @@ func (h Host) Restore(ctx context.Context, r transaction.Record) error {
 	}
 	reconnectLogins(ctx, m, before)
 	failures := []error{revive(ctx, m, before), h.restoreKeys(ctx, r)}
-	if errors.Is(failed, errNothingDone) {
+	if errors.Is(failed, errNotEnded) {
 		// The activation script alone makes it the running system, with the units of
 		// the other one.
 		failures = append(failures, fmt.Errorf("the host runs the previous system, but %v", failed))
@@ -87,7 +87,7 @@ const killLimit = 15 * time.Second
 
 // switchBack switches to the previous system within a time that leaves some for a
 // second attempt. Failed units are no error here: the baseline shows what they are
-// worth.
+// worth, and all of them were processed where only the activation script failed.
 func (h Host) switchBack(ctx context.Context, r transaction.Record) error {
 	attempt, cancel := context.WithTimeout(ctx, r.Limits.Rollback/2)
 	defer cancel()
@@ -98,21 +98,21 @@ func (h Host) switchBack(ctx context.Context, r transaction.Record) error {
 		exit, err := h.run(attempt, r, switching{role: "rollback", toplevel: r.Previous.Running, action: "test", unchecked: true})
 		switch {
 		case err != nil:
-			return err
+			return fmt.Errorf("%w: %v", errNotEnded, err)
 		case exit == 11 && attempt.Err() == nil && busy() != nil:
 			continue // somebody else was faster
-		case exit == 1 || exit == 11 || exit == 100:
-			return fmt.Errorf("%w: %s", errNothingDone, transaction.ExitMeaning(exit))
-		case exit != 0 && exit != 4:
+		case exit == 2:
 			return errors.New(transaction.ExitMeaning(exit))
+		case exit != 0 && exit != 4:
+			return fmt.Errorf("%w: %s", errNotEnded, transaction.ExitMeaning(exit))
 		}
 		return nil
 	}
 }
 
-// errNothingDone says that the previous system's switch-to-configuration did not
-// get as far as its units.
-var errNothingDone = errors.New("its switch-to-configuration could not do its work")
+// errNotEnded says that the previous system's switch-to-configuration did not get
+// through all units.
+var errNotEnded = errors.New("its switch-to-configuration did not come to its end")
 
 // errSomebodyElse says that the host was switched by somebody else while the way
 // back waited for them.

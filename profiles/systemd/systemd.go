@@ -321,6 +321,9 @@ type Transient struct {
 	// Public gives new files the mode that a login's would have, as what a switch
 	// calls may expect; otherwise they are private.
 	Public bool
+	// StopPost is a command line, as a unit file has it, that PID 1 runs when the
+	// unit has ended, however it ended. Its failure is none of the unit's.
+	StopPost string
 	// Asynchronous does not wait until the program was executed.
 	Asynchronous bool
 }
@@ -361,6 +364,9 @@ func (m Manager) Run(ctx context.Context, t Transient) error {
 	}
 	if t.OnFailure != "" {
 		args = append(args, "--property=OnFailure="+t.OnFailure)
+	}
+	if t.StopPost != "" {
+		args = append(args, "--property=ExecStopPost=-"+t.StopPost)
 	}
 	if t.KillAfter > 0 {
 		args = append(args, "--property=RuntimeMaxSec="+seconds(t.KillAfter))

@@ -222,6 +222,7 @@ func TestRunMakesAUnitThatSurvives(t *testing.T) {
 	err := m.Run(within(t), Transient{
 		Name: "hdeploy-x-deadman.service", Command: []string{"/run/agent", "deadman", "x"}, OnStartup: 1500 * time.Millisecond,
 		OnFailure: "last.service", Description: "d", Environment: []string{"A=b c"}, Log: "/run/log", KillAfter: 2 * time.Second,
+		StopPost: "/run/agent stopped x",
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -233,6 +234,7 @@ func TestRunMakesAUnitThatSurvives(t *testing.T) {
 	wanted := []string{"--collect", "--unit=hdeploy-x-deadman.service", "--description=d", "--property=KillMode=control-group",
 		"--property=TimeoutStopSec=5", "--property=OOMScoreAdjust=-900", "--property=OnFailure=last.service", "--setenv=A=b c",
 		"--property=StandardOutput=append:/run/log", "--property=StandardError=append:/run/log", "--property=RuntimeMaxSec=2.000000",
+		"--property=ExecStopPost=-/run/agent stopped x",
 		"--on-startup=1.500000", "--timer-property=AccuracySec=100ms", "--setenv=PATH=" + m.Bin + ":/run/wrappers/bin"}
 	for _, p := range []string{"DefaultDependencies=no", "IgnoreOnIsolate=yes", "Conflicts=shutdown.target", "Before=shutdown.target"} {
 		wanted = append(wanted, "--property="+p, "--timer-property="+p)
@@ -251,7 +253,7 @@ func TestRunWithoutATimer(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, a := range calls() {
-		if strings.HasPrefix(a, "--on-") || strings.HasPrefix(a, "--timer") || strings.Contains(a, "OnFailure") || strings.Contains(a, "RuntimeMax") || strings.Contains(a, "StandardOutput") {
+		if strings.HasPrefix(a, "--on-") || strings.HasPrefix(a, "--timer") || strings.Contains(a, "OnFailure") || strings.Contains(a, "RuntimeMax") || strings.Contains(a, "StopPost") || strings.Contains(a, "StandardOutput") {
 			t.Errorf("nobody asked for %s", a)
 		}
 	}

@@ -96,6 +96,11 @@ let
     # The image's own unit directory gives way once; from then on it is a link, never writable.
     [ -L /etc/systemd/system ] || rm -rf /etc/systemd/system
     link "$etc" /etc/static
+    # A test can hold the script in the middle, see stc/gate.go.
+    while [ "$(cat /run/lab/gates/activate 2>/dev/null)" = "$systemConfig" ]; do
+      touch /run/lab/gates/activate.reached
+      sleep 0.02
+    done
     place() {
       [ "/etc/$1" -ef "/etc/static/$1" ] && [ -L "/etc/$1" ] && return
       mkdir -p "$(dirname "/etc/$1")"
