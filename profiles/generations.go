@@ -100,7 +100,7 @@ func generationNumber(profile, link string) (int, bool) {
 	return n, err == nil && n > 0
 }
 
-// Set makes a new generation of profile that points at path. The generation is
+// Set makes a generation of profile that points at path the current one. A new one is
 // durable before the profile names it: nix-env syncs neither, and a power cut may
 // then leave a profile that leads nowhere. Only where the links cannot be made
 // here, as when somebody holds the profile's lock, the nix-env of toplevel does it.
@@ -124,7 +124,8 @@ func Set(ctx context.Context, toplevel, profile, path string) (Generation, error
 	return now, nil
 }
 
-// setByHand makes the next generation as nix-env does, under the profile's lock.
+// setByHand makes the next generation as nix-env does, under the profile's lock. The
+// newest one is taken again where it is of the same path.
 func setByHand(profile, path string) error {
 	if _, err := os.Stat(path); err != nil {
 		return err
@@ -138,9 +139,13 @@ func setByHand(profile, path string) error {
 	if err != nil {
 		return err
 	}
-	link := fmt.Sprintf("%s-%d-link", filepath.Base(profile), newest+1)
-	if err := atomicfile.Symlink(path, filepath.Join(filepath.Dir(profile), link)); err != nil {
-		return err
+	name := func(number int) string { return fmt.Sprintf("%s-%d-link", filepath.Base(profile), number) }
+	link := name(newest)
+	if has, err := os.Readlink(filepath.Join(filepath.Dir(profile), link)); err != nil || has != path {
+		link = name(newest + 1)
+		if err := atomicfile.Symlink(path, filepath.Join(filepath.Dir(profile), link)); err != nil {
+			return err
+		}
 	}
 	return atomicfile.Symlink(link, profile)
 }

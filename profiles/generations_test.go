@@ -241,11 +241,14 @@ func toplevel(t *testing.T, script string) string {
 }
 
 func TestSetNeedsNoNixEnv(t *testing.T) {
-	profile := set(t, 12, 12)
-	path := filepath.Join(filepath.Dir(profile), "store-12")
-	got, err := Set(context.Background(), t.TempDir(), profile, path)
-	if err != nil || got.Number != 13 || got.Path != path {
-		t.Errorf("got %+v, %v", got, err)
+	// As nix-env does, the newest generation is taken again if it is of the path.
+	for path, number := range map[string]int{"store-12": 12, "store-11": 13} {
+		profile := set(t, 11, 11, 12)
+		path = filepath.Join(filepath.Dir(profile), path)
+		got, err := Set(context.Background(), t.TempDir(), profile, path)
+		if err != nil || got.Number != number || got.Path != path {
+			t.Errorf("got %+v, %v", got, err)
+		}
 	}
 }
 
