@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/hbohlen/hdeploy/deploy/event"
+	"github.com/hbohlen/hdeploy/profiles"
 	"github.com/hbohlen/hdeploy/profiles/protocol"
 	"github.com/hbohlen/hdeploy/profiles/transaction"
 )
@@ -19,8 +20,20 @@ func (h *hostRun) notSwitchable(why string) error {
 		h.note("warning", "it will be booted, not switched to: %s", why)
 		return nil
 	}
-	return refused(h.Name, "judge", "hdeploy switch --or-boot "+h.Name+"  # it then boots the system next, and needs a reboot",
+	return refused(h.Name, "judge", h.bootCommand(),
 		"this change cannot be made while the system runs: %s", why)
+}
+
+// bootCommand makes the host boot the system next, where it cannot be switched to.
+func (h *hostRun) bootCommand() string {
+	switch h.run.command() {
+	case "switch":
+		return "hdeploy switch --or-boot " + h.Name + "  # it then boots the system next, and needs a reboot"
+	case "rollback":
+		to := h.system.OutPath
+		return h.ssh("'nix-env -p " + profiles.System + " --set " + to + " && " + to + "/bin/switch-to-configuration boot && systemctl reboot'")
+	}
+	return "hdeploy boot " + h.Name
 }
 
 // beginBoot begins anew, for the next boot, where that is allowed after the host

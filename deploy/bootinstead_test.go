@@ -12,25 +12,25 @@ import (
 
 func TestWhatCannotBeSwitchedTo(t *testing.T) {
 	for _, c := range []struct {
-		name    string
-		orBoot  bool
-		action  transaction.Action
-		refused bool
-		does    transaction.Action
+		name   string
+		orBoot bool
+		action transaction.Action
+		next   string // the command of a refusal
+		does   transaction.Action
 	}{
-		{"refused", false, transaction.Switch, true, transaction.Switch},
-		{"booted", true, transaction.Switch, false, transaction.Boot},
-		{"booted by default", true, "", false, transaction.Boot},
-		{"a boot needs no leave", false, transaction.Boot, false, transaction.Boot},
-		{"a test cannot be booted", true, transaction.Test, true, transaction.Test},
-		{"a person's rollback neither", true, transaction.Rollback, true, transaction.Rollback},
+		{"refused", false, transaction.Switch, "hdeploy switch --or-boot web1", transaction.Switch},
+		{"booted", true, transaction.Switch, "", transaction.Boot},
+		{"booted by default", true, "", "", transaction.Boot},
+		{"a boot needs no leave", false, transaction.Boot, "", transaction.Boot},
+		{"a test cannot be booted", true, transaction.Test, "hdeploy boot web1", transaction.Test},
+		{"a person's rollback neither", true, transaction.Rollback, "switch-to-configuration boot && systemctl reboot", transaction.Rollback},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			h := web1(t)
 			h.OrBoot, h.run.Action = c.orBoot, c.action
 			err := h.notSwitchable("the bus differs")
-			if c.refused {
-				refusal(t, err, "judge", "the bus differs", "--or-boot")
+			if c.next != "" {
+				refusal(t, err, "judge", "the bus differs", c.next)
 			} else if err != nil {
 				t.Error(err)
 			}

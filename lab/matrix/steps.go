@@ -106,6 +106,27 @@ func programHeld(gate, program, pattern string) step {
 	return s
 }
 
+// profileHeld holds before the profile moves. The agent moves it by itself unless
+// somebody has the profile's lock, and nix-env does it then.
+func profileHeld() step {
+	s := programHeld("nix-env", "/usr/bin/nix-env", "*--set*")
+	hold, held := s.arrange, s.reached
+	s.arrange = func(ctx context.Context, c *cell) error {
+		if _, err := c.on(ctx, "systemd-run --quiet --collect --unit=lab-profile-lock flock /nix/var/nix/profiles/system.lock sleep 600"); err != nil {
+			return err
+		}
+		return hold(ctx, c)
+	}
+	s.reached = func(ctx context.Context, c *cell) error {
+		if err := held(ctx, c); err != nil {
+			return err
+		}
+		_, err := c.on(ctx, "systemctl stop lab-profile-lock.service")
+		return err
+	}
+	return s
+}
+
 // connecting holds the deployer's first connection before the server's greeting.
 var connecting = step{
 	arrange: func(ctx context.Context, c *cell) error {
@@ -198,7 +219,7 @@ var steps = []step{
 	named("probes", waiting, good, probing),
 	named("waiting", waiting, good, unconfirmed),
 	// The profile has not moved; it has; the loader has all but the default; it has that too.
-	named("commit-profile", committing, good, programHeld("nix-env", "/usr/bin/nix-env", "*--set*")),
+	named("commit-profile", committing, good, profileHeld()),
 	named("commit-loader", committing, good, heldBy("boot-begin", newSystem)),
 	named("commit-default", committing, good, heldBy("boot-default", newSystem)),
 	named("commit-end", committing, good, heldBy("boot-end", newSystem)),

@@ -194,10 +194,10 @@ func TestRollbackDuringADeploymentTakesItBack(t *testing.T) {
 	s.deploy().require("refused", 5).requireFailure("rejected on the host before")
 }
 
-// delayCommit makes nix-env wait for the store for a while.
+// delayCommit makes the commit wait for the profile's lock for a while.
 func (s *site) delayCommit(seconds int) {
 	s.t.Helper()
-	s.on(fmt.Sprintf("systemd-run --collect flock /nix/var/nix/db/big-lock sleep %d", seconds))
+	s.on(fmt.Sprintf("systemd-run --collect flock /nix/var/nix/profiles/system.lock sleep %d", seconds))
 }
 
 // switchInCommit begins a deployment and returns when it commits, which takes that
