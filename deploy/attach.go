@@ -64,6 +64,7 @@ func (h *hostRun) find(ctx context.Context, id string) (err error) {
 		if t, err = a.Recall(ctx, id); err != nil {
 			return h.notFound(err)
 		}
+		h.older = true
 	}
 	if t == nil {
 		return h.notFound(errors.New("the host remembers no transaction"))
@@ -106,7 +107,7 @@ func (h *hostRun) attach(ctx context.Context, id string) error {
 		h.beginLive(event.Trial)
 		h.tellDeadline()
 	}
-	limit, cancel := context.WithTimeout(ctx, h.status.DeadManIn+h.Timeouts.Rollback+h.patience())
+	limit, cancel := context.WithTimeout(ctx, h.longest())
 	defer cancel()
 	err := h.follow(limit, protocol.WatchRequest{ID: h.id})
 	if ctx.Err() != nil && !h.status.State.Final() {
@@ -133,6 +134,13 @@ func (h *hostRun) past(ctx context.Context) error {
 	for _, step := range s.Steps {
 		h.entered[step.State] = true
 	}
+	if h.older {
+		h.note("warning", "others have followed: what is told is how it ended then; hdeploy status %s says how the host is", h.Name)
+		if word, ill := map[transaction.State]Word{transaction.RollbackFailed: RollbackFailed, transaction.Kept: Kept, transaction.Superseded: Unknown}[s.State]; ill {
+			// The commands that were right then would undo what followed.
+			return &Failure{Host: h.Name, Step: h.failedStep(), Cause: errors.New(h.reasons()), Word: word, Code: CodeLookNow, Next: "hdeploy status " + h.Name}
+		}
+	}
 	if s.State != transaction.RolledBack {
 		return h.conclude(ctx, nil)
 	}
@@ -150,7 +158,7 @@ func (h *hostRun) confirm(ctx context.Context, id string) error {
 		return h.over("confirm", "hdeploy attach "+h.Name+" "+h.id)
 	}
 	if ctx.Err() != nil {
-		return ctx.Err()
+		return h.left()
 	}
 	settled, cancel := h.untilSettled(ctx)
 	defer cancel()

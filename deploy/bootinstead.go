@@ -13,7 +13,7 @@ import (
 // refused, unless the user allows that it is booted instead.
 func (h *hostRun) notSwitchable(why string) error {
 	switch {
-	case !h.run.Action.Activates():
+	case !h.run.Action.Switches():
 		return nil // a boot is what was asked for
 	case h.OrBoot && (h.run.Action == "" || h.run.Action == transaction.Switch):
 		h.bootInstead, h.rebootNeeded = why, true
@@ -31,7 +31,8 @@ func (h *hostRun) bootCommand() string {
 		return "hdeploy switch --or-boot " + h.Name + "  # it then boots the system next, and needs a reboot"
 	case "rollback":
 		to := h.system.OutPath
-		return h.ssh("'nix-env -p " + profiles.System + " --set " + to + " && " + to + "/bin/switch-to-configuration boot && systemctl reboot'")
+		return h.ssh("nix-env -p "+profiles.System+" --set "+to) + "\n" + h.ssh("env NIXOS_NO_CHECK=1 "+to+"/bin/switch-to-configuration boot") +
+			"\nhdeploy reboot " + h.Name
 	}
 	return "hdeploy boot " + h.Name
 }

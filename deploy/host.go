@@ -54,6 +54,8 @@ type hostRun struct {
 	// for the way back.
 	rejects string
 	wanted  bool
+	// older says that other transactions have ended since the one of this run.
+	older bool
 	// bootInstead is why the system is only booted, where the user allowed that.
 	bootInstead string
 	interrupted atomic.Bool
@@ -215,10 +217,10 @@ func (h *hostRun) deploy(ctx context.Context) error {
 		return err
 	}
 	switch {
-	case h.run.DryRun:
-		return h.preview()
 	case h.unchanged() && (h.run.bootsOnce() || h.run.ThenReboot):
 		return h.rebootIfNeeded(ctx)
+	case h.run.DryRun:
+		return h.preview()
 	case h.unchanged():
 		return h.judgeUnchanged(ctx)
 	case h.run.Goal == GoalPush:
@@ -305,7 +307,7 @@ func (h *hostRun) finish(ctx context.Context) event.Outcome {
 	}
 	if h.failure != nil {
 		h.done(h.failure.Word, h.failure.Code)
-		if ctx.Err() != nil && h.status == nil {
+		if ctx.Err() != nil && h.status == nil && h.failure.Code != CodeLookNow {
 			h.done(Interrupted, CodeInterrupted)
 			h.failure.Cause = fmt.Errorf("stopped before anything was changed: %v", context.Cause(ctx))
 		}

@@ -42,7 +42,7 @@ func (h *hostRun) askJournal(ctx context.Context) {
 // as it was asked.
 func (h *hostRun) unitLogs() []event.UnitLog {
 	said := h.said
-	if h.status != nil {
+	if said == nil && h.status != nil {
 		said = h.status.Journal
 	}
 	return toldJournal(said)

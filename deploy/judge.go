@@ -58,11 +58,11 @@ func (h *hostRun) checkHost() error {
 }
 
 func (h *hostRun) frozen(why string) error {
-	return refused(h.Name, "freeze", "hdeploy unlock "+h.Name+", and with --force it is deployed all the same", "%s", why)
+	return refused(h.Name, "freeze", "hdeploy unlock "+h.Name+"  # --force where it is somebody else's\n"+h.again()+" --force  # in spite of it", "%s", why)
 }
 
 func (h *hostRun) rejected() error {
-	return refused(h.Name, "judge", "hdeploy history "+h.Name+", and with --force it is deployed all the same",
+	return refused(h.Name, "judge", "hdeploy history "+h.Name+"\n"+h.again()+" --force  # in spite of that",
 		"this system was rejected on the host before: %s", h.system.OutPath)
 }
 
@@ -85,7 +85,7 @@ func (h *hostRun) checkArchitecture() error {
 }
 
 func (h *hostRun) locked(t *protocol.Status) error {
-	return refused(h.Name, "lock", h.ssh("journalctl -f -u 'hdeploy-"+t.ID+"-*'"),
+	return refused(h.Name, "lock", "hdeploy status --no-flake "+h.Name+"  # says whether anybody is still at it\nhdeploy attach "+h.Name,
 		"locked by %s since %s for %s (%s; the host decides within %s)",
 		t.Deployer, t.Started.Local().Format("2006-01-02 15:04:05 MST"), t.New, t.State, rounded(t.DeadManIn))
 }

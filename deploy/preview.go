@@ -32,6 +32,10 @@ func (h *hostRun) plan() string {
 		return "already boots " + wanted
 	case h.unchanged():
 		return "already runs " + wanted
+	case h.run.bootsOnce():
+		return fmt.Sprintf("would copy %s, reboot from %s into %s once, and keep that if it proves healthy", size, h.facts.Running, wanted)
+	case h.run.ThenReboot:
+		return fmt.Sprintf("would copy %s, boot %s from now on, and reboot, with no way back", size, wanted)
 	case !h.run.activates():
 		return fmt.Sprintf("would copy %s and boot %s from the next boot on; what runs stays %s", size, wanted, h.facts.Running)
 	case !h.run.commits():

@@ -37,7 +37,7 @@ func (h *hostRun) checkWayBack() error {
 	case !h.run.bootsOnce():
 		return nil
 	case f.Running == want || f.Profile.Path == want || f.Boots.System == want:
-		return refused(h.Name, "judge", "hdeploy switch "+h.Name+", or hdeploy reboot "+h.Name,
+		return refused(h.Name, "judge", "hdeploy switch "+h.Name+"\nhdeploy reboot "+h.Name+"  # where that is what is missing",
 			"the host runs or boots this system already, so that there is no other one to fall back to")
 	case f.NoWayBack != "":
 		return refused(h.Name, "judge", "hdeploy boot --reboot --no-fallback "+h.Name,
@@ -134,12 +134,17 @@ func (h *hostRun) rebootIfNeeded(ctx context.Context) error {
 // rebootNow reboots the host, waits until it is there again, and shows that it runs
 // what it was to boot and that its probes pass.
 func (h *hostRun) rebootNow(ctx context.Context, why string, word Word) (err error) {
+	if ctx.Err() != nil { // the commit before it was waited for; the reboot is new work
+		return &Failure{Host: h.Name, Step: "reboot", Cause: errors.New("interrupted: the host was not rebooted"), Word: Interrupted,
+			Code: CodeInterrupted, Next: "hdeploy reboot " + h.Name}
+	}
 	h.note("info", "reboot: %s", why)
 	done := h.phase(event.Reboot)
 	detail := ""
 	defer func() { done(detail, err) }()
 	began := time.Now()
-	asking, cancel := context.WithTimeout(ctx, answerLimit)
+	// An interruption now cannot tell whether the request arrived.
+	asking, cancel := context.WithTimeout(context.WithoutCancel(ctx), answerLimit)
 	defer cancel()
 	if err := h.agent.Reboot(asking, protocol.RebootRequest{Deployer: h.run.Deployer, Force: h.run.Force}); err != nil {
 		var said *protocol.Error
@@ -196,6 +201,7 @@ func (h *hostRun) probeBooted(ctx context.Context, word Word) error {
 		return err
 	}
 	if len(h.failedProbes()) > 0 {
+		h.askJournal(ctx)
 		h.done(Degraded, CodeDegraded)
 		return nil
 	}

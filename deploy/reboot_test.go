@@ -1,6 +1,7 @@
 package deploy
 
 import (
+	"context"
 	"errors"
 	"strings"
 	"testing"
@@ -82,6 +83,19 @@ func TestCommandsAreNamedAsTheyAreTyped(t *testing.T) {
 	} {
 		if got := r.command(); got != want {
 			t.Errorf("%q is called %q", want, got)
+		}
+	}
+}
+
+// Ctrl-C must not turn "look at it now" into "nothing was changed".
+func TestInterruptionHidesNoDoubt(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	for code, want := range map[int]int{CodeLookNow: CodeLookNow, CodeBuild: CodeInterrupted} {
+		h := &hostRun{Host: hosts.NewHost("web1"), run: &run{Request: Request{Goal: GoalReboot}}}
+		h.fail(&Failure{Host: "web1", Step: "reboot", Cause: errors.New("not known"), Word: Unknown, Code: code})
+		if o := h.finish(ctx); o.Code != want {
+			t.Errorf("%d ended as %+v", code, o)
 		}
 	}
 }

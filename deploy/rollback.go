@@ -158,6 +158,18 @@ func aborting(t protocol.Status) event.Plan {
 	}
 }
 
+// notEvaluated says nothing about what a configuration does not enable.
+func notEvaluated(specs []probe.Spec) []probe.Spec {
+	for i := range specs {
+		if s := &specs[i]; s.OnePassword != nil {
+			s.OnePassword.NotConfigured = false
+		} else if s.Hercules != nil {
+			s.Hercules.NotConfigured = false
+		}
+	}
+	return specs
+}
+
 // alerting makes probes tell and not decide: what fails before and after a
 // rollback, in the middle of an incident, must not undo it. Nothing was evaluated,
 // so that nothing is said about what a configuration does not enable.
@@ -165,14 +177,8 @@ func alerting(specs []probe.Spec) []probe.Spec {
 	for i := range specs {
 		s := &specs[i]
 		s.OnFail, s.OnUnknown = probe.Alert, probe.Alert
-		if s.OnePassword != nil {
-			s.OnePassword.NotConfigured = false
-		}
-		if s.Hercules != nil {
-			s.Hercules.NotConfigured = false
-		}
 	}
-	return specs
+	return notEvaluated(specs)
 }
 
 func (h *hostRun) transactRollback(ctx context.Context, specs []probe.Spec) error {
@@ -180,6 +186,11 @@ func (h *hostRun) transactRollback(ctx context.Context, specs []probe.Spec) erro
 		return ctx.Err()
 	}
 	err := h.begin(ctx, specs)
+	var said *protocol.Error
+	if errors.As(err, &said) && said.Code == protocol.CodeNotSwitchable {
+		err = h.notSwitchable(said.Message)
+		h.endLive("", err)
+	}
 	if err != nil {
 		return err
 	}
@@ -193,7 +204,7 @@ var errTooLate = errors.New("it was committed already")
 // and waits until the host is back.
 func (h *hostRun) takeBack(ctx context.Context) error {
 	if ctx.Err() != nil {
-		return ctx.Err()
+		return h.left()
 	}
 	settled, cancel := h.untilSettled(ctx)
 	defer cancel()

@@ -34,6 +34,9 @@ func (h *hostRun) specs() ([]probe.Spec, error) {
 			specs = append(specs, s)
 		}
 	}
+	if len(h.system.Expectations) == 0 {
+		notEvaluated(specs)
+	}
 	return specs, nil
 }
 

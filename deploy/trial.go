@@ -37,6 +37,9 @@ func (h *hostRun) transact(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if !h.run.activates() {
+		specs = nil // with ThenReboot they are asked after the boot
+	}
 	begin := func(ctx context.Context) error {
 		err := h.begin(ctx, specs)
 		var said *protocol.Error
@@ -255,7 +258,7 @@ func (h *hostRun) enter(s transaction.State) {
 }
 
 func (h *hostRun) tried() string {
-	if !h.run.activates() {
+	if !h.action().Activates() {
 		return "nothing to activate"
 	}
 	return "active, not yet confirmed"

@@ -99,12 +99,8 @@ func statusTable(all []deploy.HostStatus) string {
 
 func statusRow(h deploy.HostStatus) row {
 	if h.Failure != nil {
-		word := "refused: "
-		if h.Code == deploy.CodeUnreachable {
-			word = "unreachable: "
-		}
 		cause, _, _ := strings.Cut(h.Failure.Cause, "\n")
-		return row{cells: []string{h.Host, word + cause}}
+		return row{cells: []string{h.Host, outcomeWord(h.Code) + ": " + cause}}
 	}
 	return row{cells: []string{h.Host, runsCell(h), bootsCell(h), flakeCell(h), rebootCell(h), failedCell(h), deploymentCell(h), lockCell(h)}}
 }
@@ -192,9 +188,12 @@ func statusNotes(h deploy.HostStatus) []string {
 	}
 	if t := h.Transaction; t != nil {
 		note("%s of %s by %s since %s is %s", t.Action, t.Closure, t.Deployer, local(t.Started), t.State)
-		if t.Stale != "" {
+		switch {
+		case t.Stale != "":
 			note("it is stale: %s; the next hdeploy command that changes the host settles it", t.Stale)
-		} else {
+		case t.State == "committing" || t.State == "rolling-back":
+			note("it is decided, and over within %s", took(t.DeadMan))
+		default:
 			note("unless it is confirmed, the host goes back within %s", took(t.DeadMan))
 		}
 	}

@@ -354,6 +354,9 @@ func meaningOf(host string, o event.Outcome) string {
 		if o.Code == 0 {
 			return "the deployment was stopped as asked; the host is back on what it ran before"
 		}
+		if o.Action == "rollback" {
+			return "the rollback did not hold; the host runs and boots what it was to leave"
+		}
 		return "the new system failed; the host is back on what it ran before"
 	case "rollback-failed":
 		return "the new system failed, and the host was not seen to run what it had before: look at it now"
@@ -388,6 +391,8 @@ func unchangedMeaning(o event.Outcome) string {
 
 func degradedMeaning(o event.Outcome, wanted string) string {
 	switch {
+	case o.Action == "reboot":
+		return "it runs what it boots, but " + failedProbes(o)
 	case o.Previous != "" && o.Previous == o.Closure:
 		return "it already ran this system and nothing was touched, but " + failedProbes(o)
 	case o.Action == "test":
@@ -412,6 +417,8 @@ func previewMeaning(o event.Outcome) string {
 		return "dry run, nothing was changed; a boot would change what boots next"
 	case o.Action == "push":
 		return "dry run, nothing was copied"
+	case strings.Contains(o.Action, "reboot"):
+		return "dry run, nothing was changed, and the host was not rebooted"
 	}
 	if o.Closure != "" && o.Closure == o.Running {
 		return "dry run; it already runs this system"

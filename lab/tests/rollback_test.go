@@ -194,10 +194,13 @@ func TestRollbackDuringADeploymentTakesItBack(t *testing.T) {
 	s.deploy().require("refused", 5).requireFailure("rejected on the host before")
 }
 
-// delayCommit makes the commit wait for the profile's lock for a while.
+// delayCommit makes the commit wait for a while.
 func (s *site) delayCommit(seconds int) {
 	s.t.Helper()
-	s.on(fmt.Sprintf("systemd-run --collect flock /nix/var/nix/profiles/system.lock sleep %d", seconds))
+	// With the profile's lock taken nix-env makes the generation, which asks the store.
+	for _, lock := range []string{"profiles/system.lock", "db/big-lock"} {
+		s.on(fmt.Sprintf("systemd-run --collect flock /nix/var/nix/%s sleep %d", lock, seconds))
+	}
 }
 
 // switchInCommit begins a deployment and returns when it commits, which takes that

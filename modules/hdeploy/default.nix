@@ -25,7 +25,10 @@ in
       # A switch may be a deployment of hdeploy's, in the middle of its trial.
       restartIfChanged = false;
       unitConfig = {
-        ConditionPathExists = "/var/lib/hdeploy/transaction.json";
+        ConditionPathExists = [
+          "/var/lib/hdeploy/transaction.json"
+          "!/run/hdeploy/lock"
+        ];
         DefaultDependencies = false;
         IgnoreOnIsolate = true;
         WantsMountsFor = "/boot /nix/store /nix/var /var/lib/hdeploy";

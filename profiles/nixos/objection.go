@@ -43,7 +43,7 @@ func Object(ctx context.Context, running, new string, action transaction.Action)
 	if o := busy(); o != nil {
 		return o
 	}
-	if !action.Activates() {
+	if !action.Switches() {
 		return nil
 	}
 	if was, is := read(running, "init-interface-version"), read(new, "init-interface-version"); was != is {

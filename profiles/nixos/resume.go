@@ -25,10 +25,13 @@ const (
 )
 
 // resumeText starts whichever agent is installed then: an upload of another version
-// replaces it. Nothing waits for the unit, and it fails no boot.
+// replaces it. Nothing waits for the unit, and it fails no boot. Where an agent has
+// been at work in this boot there is nothing to settle: a switch starts the targets
+// again, and with them all that they want.
 const resumeText = `[Unit]
 Description=hdeploy: settle what the boot before left
 ConditionPathExists=/var/lib/hdeploy/transaction.json
+ConditionPathExists=!/run/hdeploy/lock
 DefaultDependencies=no
 IgnoreOnIsolate=yes
 After=local-fs.target

@@ -128,6 +128,8 @@ func VerdictOn(history []Record, system string) Verdict {
 		switch {
 		case r.New == system && r.confirms():
 			return Confirmed
+		case r.New == system && r.Action == Rollback && r.Cause == PersonAborted:
+			// Who stops a rollback says nothing against the system that was to come back.
 		case r.New == system && r.State.Final() && r.State != Committed && r.Cause.Rejects():
 			return Rejected
 		case r.Rejects == system && r.State == Committed:

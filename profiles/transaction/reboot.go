@@ -70,7 +70,7 @@ func (e Engine) tryBoot(ctx context.Context, r Record) error {
 	case err != nil:
 		return e.abort(ctx, r.ID, ActivationFailed, "the new system was booted, and which of its units failed could not be read: %v", err)
 	case len(units) > 0:
-		return e.abort(ctx, r.ID, ActivationFailed, "units failed in the boot of the new system that did not fail before: %s", strings.Join(units, ", "))
+		return e.failed(ctx, r, r.ExitCode, "units failed in the boot of the new system that did not fail before: "+strings.Join(units, ", "), units...)
 	}
 	return e.activated(ctx, r, 0, "")
 }

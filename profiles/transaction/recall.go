@@ -6,7 +6,7 @@ import "context"
 // empty where the history knows of none.
 func LastKnownGood(history []Record) string {
 	for _, r := range history {
-		if r.State == Committed && VerdictOn(history, r.New) == Confirmed {
+		if r.confirms() && VerdictOn(history, r.New) == Confirmed {
 			return r.New
 		}
 	}

@@ -89,6 +89,9 @@ const (
 // Activates says whether the new system is made to run.
 func (a Action) Activates() bool { return a != Boot }
 
+// Switches says whether that happens while the host runs, and not by a boot.
+func (a Action) Switches() bool { return a != Boot && a != Reboot }
+
 // Commits says whether the new system becomes profile and boot default.
 func (a Action) Commits() bool { return a != Test }
 
