@@ -28,7 +28,9 @@ const settleLimit = 45 * time.Second
 func serve(ctx context.Context, in io.Reader, out io.Writer) error {
 	a := agent{engine: hostEngine(), ahead: &ahead{}}
 	// Whoever started this program has just logged in.
-	_ = a.engine.See(ctx)
+	seeing, cancel := context.WithTimeout(ctx, settleLimit)
+	_ = a.engine.See(seeing)
+	cancel()
 	return protocol.Serve(ctx, in, out, protocol.Hello{Protocol: protocol.Version, Program: protocol.Release}, a.handle)
 }
 
@@ -130,8 +132,11 @@ func (a agent) begin(ctx context.Context, p protocol.StartRequest) (*protocol.St
 	var baselineErr, missing, objection error
 	var looks sync.WaitGroup
 	looks.Go(func() { baseline, baselineErr = a.ahead.baseline(ctx, running) })
-	looks.Go(func() { missing = keep(ctx, running, p) })
-	looks.Go(func() { objection = a.object(ctx, running, p) })
+	looks.Go(func() {
+		if missing = keep(ctx, running, p); missing == nil {
+			objection = a.object(ctx, running, p) // it runs the new system's own program
+		}
+	})
 	looks.Wait()
 	// What is not whole cannot be judged.
 	if err := cmp.Or(missing, objection); err != nil {

@@ -127,7 +127,8 @@ func (h Host) Arm(ctx context.Context, r transaction.Record) error {
 	if err := writeLastResort(r, h.open(r.ID), h.copyBack(r)); err != nil {
 		return fmt.Errorf("arm the dead-man's switch: %v", err)
 	}
-	// It helps after a power cut, and nothing depends on it.
+	// It helps after a power cut; only a boot into the new system depends on it, and
+	// looks again.
 	var attaching sync.WaitGroup
 	defer attaching.Wait()
 	attaching.Go(func() { _ = attachResume() })
@@ -303,10 +304,17 @@ func (h Host) Fence(ctx context.Context, id string) error {
 func (h Host) Finish(ctx context.Context, r transaction.Record) error {
 	failures := []error{os.RemoveAll(h.open(r.ID)), h.keepConfirmed(), detachResume()}
 	h.Store.DropBaseline(r.ID)
+	var kept error
 	if r.Restarted && (r.State == transaction.RolledBack || r.State == transaction.RollbackFailed) {
-		failures = append(failures, h.restoreKeys(ctx, r)) // the boot has brought back all but these
+		kept = h.restoreKeys(ctx, r, keyFile.writtenInThisBoot) // the boot has brought back all but these
 	}
-	failures = append(failures, h.forgetKeys(r.ID))
+	if kept == nil { // else whoever cleans up next tries again
+		kept = h.forgetKeys(r.ID)
+	}
+	failures = append(failures, kept)
+	if r.Action == transaction.Reboot && r.State == transaction.Superseded && !r.Restarted {
+		failures = append(failures, h.unchoose(ctx, r)) // nobody would judge it any more
+	}
 	failures = append(failures, profiles.RemoveRoot(r.ID+"-new"), profiles.RemoveAbandonedRoots(ofTransaction))
 	if r.State != transaction.RollbackFailed {
 		failures = append(failures, profiles.RemoveRoot(r.ID+"-previous"))

@@ -210,6 +210,7 @@ func (h Host) keysFile(id string) string { return filepath.Join(h.Store.Dir, "ke
 // keepKeys keeps the authorized keys of whoever logged in, and of root. What cannot
 // be read is not kept.
 func (h Host) keepKeys(r transaction.Record) error {
+	h.forgetOtherKeys(r.ID)
 	if kept := h.keptKeys(r.ID); kept != nil {
 		// Armed anew after a boot: what is there now may be the new system's.
 		return h.copyRootKeys(r.ID, kept)
@@ -221,6 +222,17 @@ func (h Host) keepKeys(r transaction.Record) error {
 		}
 	}
 	return errors.Join(h.copyRootKeys(r.ID, kept), h.writeKeys(r.ID, kept))
+}
+
+// forgetOtherKeys removes what could not be put back after earlier transactions: it
+// is too old to be right.
+func (h Host) forgetOtherKeys(id string) {
+	all, _ := filepath.Glob(filepath.Join(h.Store.Dir, "keys-*.json"))
+	for _, name := range all {
+		if name != h.keysFile(id) {
+			os.Remove(name)
+		}
+	}
 }
 
 func (h Host) writeKeys(id string, kept []keyFile) error {
@@ -243,11 +255,32 @@ func (h Host) keptKeys(id string) []keyFile {
 	return kept
 }
 
+// writtenInThisBoot says that the file is not what the trial left, which a boot ended.
+func (k keyFile) writtenInThisBoot() bool {
+	booted, err := os.Lstat("/run/booted-system")
+	if err != nil {
+		return false
+	}
+	dir, err := os.OpenRoot(k.Dir)
+	if err != nil {
+		return false
+	}
+	defer dir.Close()
+	info, err := dir.Lstat(k.Name)
+	if errors.Is(err, fs.ErrNotExist) {
+		info, err = dir.Lstat(filepath.Dir(k.Name)) // it was removed
+	}
+	return err == nil && info.ModTime().After(booted.ModTime())
+}
+
 // restoreKeys puts the authorized keys back that changed since the trial began,
-// and says so in the record.
-func (h Host) restoreKeys(ctx context.Context, r transaction.Record) error {
+// and says so in the record. Those that are spared are left as they are.
+func (h Host) restoreKeys(ctx context.Context, r transaction.Record, spared func(keyFile) bool) error {
 	var failures []error
 	for _, k := range h.keptKeys(r.ID) {
+		if spared != nil && spared(k) {
+			continue
+		}
 		changed, err := k.putBack()
 		if err != nil {
 			failures = append(failures, fmt.Errorf("restore %s of %s: %v", k.Name, k.User, err))

@@ -156,7 +156,7 @@ func TestKeysThatAreKeptAreRootsAloneAndRestoredWithANote(t *testing.T) {
 	if err := h.forgetKeys(id); err != nil || len(h.keptKeys(id)) != 0 {
 		t.Errorf("not forgotten: %v", err)
 	}
-	if err := h.restoreKeys(within(t), r); err != nil {
+	if err := h.restoreKeys(within(t), r, nil); err != nil {
 		t.Errorf("nothing was kept: %v", err)
 	}
 }

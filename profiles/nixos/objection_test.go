@@ -79,6 +79,7 @@ func TestObject(t *testing.T) {
 		{"another architecture", top("riscv64-linux", "systemd 2", ""), transaction.Switch, "riscv64-linux, the host is " + nixSystem(), false},
 		{"another architecture to boot", top("riscv64-linux", "systemd 2", ""), transaction.Boot, "riscv64-linux", false},
 		{"another init", top(nixSystem(), "systemd 3", ""), transaction.Switch, "systemd 3", true},
+		{"another init to boot once", top(nixSystem(), "systemd 3", failedCheck), transaction.Reboot, "", false},
 		{"another init to boot", top(nixSystem(), "systemd 3", ""), transaction.Boot, "", false},
 		{"a check", top(nixSystem(), "systemd 2", failedCheck), transaction.Test, "disk", true},
 		{"a check of what is to be booted", top(nixSystem(), "systemd 2", failedCheck), transaction.Boot, "", false},

@@ -75,6 +75,11 @@ var onceTools = map[string]string{"systemd-boot": "bootctl", "grub": "grub-reboo
 // system that boots by default, which makes itself the default again, with an entry
 // for every generation.
 func (h Host) Stage(ctx context.Context, r transaction.Record) error {
+	if !isFile(filepath.Join(r.New, "etc/systemd/system", resumeUnit)) {
+		if err := attachResume(); err != nil {
+			return err // it would boot with nobody to judge it
+		}
+	}
 	if err := h.Store.KeepBaseline(r.ID); err != nil {
 		return err
 	}
@@ -108,7 +113,7 @@ func (h Host) Stage(ctx context.Context, r transaction.Record) error {
 	if err != nil {
 		return fmt.Errorf("choose what boots once: %v", err)
 	}
-	return syncFilesystem("/boot")
+	return syncBootFiles()
 }
 
 // unchoose takes back what boots once. A boot since then has used it up.

@@ -37,7 +37,7 @@ func (h Host) Restore(ctx context.Context, r transaction.Record) error {
 	_ = unblock(ctx, m, before)
 	// First, since the switch may fail, and last, since what the switch starts may
 	// write them.
-	_ = h.restoreKeys(ctx, r)
+	_ = h.restoreKeys(ctx, r, nil)
 	failed := h.switchBack(ctx, r)
 	if errors.Is(failed, errSomebodyElse) {
 		return failed
@@ -59,7 +59,7 @@ func (h Host) Restore(ctx context.Context, r transaction.Record) error {
 		return fmt.Errorf("the host runs %s: %v", running, failed)
 	}
 	reconnectLogins(ctx, m, before)
-	failures := []error{revive(ctx, m, before), h.restoreKeys(ctx, r)}
+	failures := []error{revive(ctx, m, before), h.restoreKeys(ctx, r, nil)}
 	if errors.Is(failed, errNotEnded) {
 		// The activation script alone makes it the running system, with the units of
 		// the other one.

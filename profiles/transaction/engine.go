@@ -110,6 +110,7 @@ func (e Engine) Prepare(ctx context.Context, p Plan) (*Record, error) {
 	if err := e.Store.Reserve(); err != nil {
 		return nil, err
 	}
+	e.awaitEnd(ctx, p.ID)
 	var r *Record
 	release := func() {}
 	defer func() { release() }()
@@ -151,6 +152,17 @@ func (e Engine) Prepare(ctx context.Context, p Plan) (*Record, error) {
 		return nil, err
 	}
 	return r, nil
+}
+
+// awaitEnd waits until the last transaction was cleaned up after. Whoever does that
+// may be waiting for a deployer to be seen.
+func (e Engine) awaitEnd(ctx context.Context, id string) {
+	last, err := e.Store.Load()
+	if err != nil || last == nil || !last.State.Final() || last.ID == id {
+		return
+	}
+	_ = e.See(ctx)
+	e.awaitCleaning(ctx, last.ID)
 }
 
 func (e Engine) draft(p Plan) (*Record, error) {
@@ -237,8 +249,11 @@ func (e Engine) update(ctx context.Context, id string, fn func(*Record) error) (
 func (e Engine) finish(ctx context.Context, r Record) {
 	ctx, cancel := context.WithTimeout(ctx, startLimit)
 	defer cancel()
-	e.archive(&r)
 	err := e.Host.Finish(ctx, r)
+	if now, loadErr := e.Store.Load(); loadErr == nil && now != nil && now.ID == r.ID {
+		r = *now // with what was noted since
+	}
+	e.archive(&r)
 	if err == nil {
 		err = e.Store.markCleaned(r.ID)
 	}

@@ -33,7 +33,7 @@ func (e Engine) Stale(ctx context.Context, r Record) string {
 		return ""
 	case r.BootID != e.Clock.BootID():
 		return "left by an earlier boot"
-	case e.abandoned(ctx, r):
+	case e.abandoned(ctx, r) && !e.Store.claimed(r.ID, starterLock):
 		return "its supervisor and its dead-man's switch are gone"
 	}
 	return ""

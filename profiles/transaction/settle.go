@@ -56,8 +56,11 @@ func (e Engine) Resume(ctx context.Context) (r *Record, launched bool, err error
 	}
 	if r.State.Final() {
 		// Power, or whoever cleaned up, may have been lost in between.
-		if !e.Store.cleaned(r.ID) && !e.Store.claimed(r.ID, actorLock) {
-			e.finish(ctx, *r)
+		if release, err := e.Store.claim(r.ID, actorLock); err == nil {
+			defer release()
+			if !e.Store.cleaned(r.ID) {
+				e.finish(ctx, *r)
+			}
 		}
 		return r, false, nil
 	}
@@ -149,12 +152,15 @@ func (e Engine) afterBoot(r *Record, running string) error {
 	switch {
 	case r.Action == Reboot && (running == r.New || again) && r.CommitBy == 0:
 		return e.rebooted(r, running)
+	case running == r.New && r.State == Committing: // also where it ran, or was to boot, before
+		r.CommitBy = now.Add(r.Limits.Commit)
+		r.Notes = append(r.Notes, "the host restarted in the middle of the commit and booted the new system")
+		return nil
 	case r.Previous.is(running):
 		r.because(HostRestarted, "the host restarted before the new system was committed")
 		return r.apply(Abort)
 	case running == r.New && r.CommitBy != 0:
 		r.CommitBy = now.Add(r.Limits.Commit)
-		r.Notes = append(r.Notes, "the host restarted in the middle of the commit and booted the new system")
 		return nil
 	}
 	r.because(Disturbed, "after a restart the host runs %s", running)

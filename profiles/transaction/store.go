@@ -122,8 +122,9 @@ func (s Store) save(r *Record) error {
 	if err == nil {
 		return nil
 	}
-	if r.State == Committing || r.State == Prepared || r.State == Trying {
-		// These open the way to a change that a reboot must be able to judge.
+	if r.State == Committing || r.State == Prepared || r.State == Trying && !r.Restarted {
+		// These open the way to a change that a reboot must be able to judge. A trial
+		// that goes on after its boot opens none: what the disk says of it still holds.
 		return fmt.Errorf("write transaction: %v", err)
 	}
 	if err := atomicfile.WriteOn(s.fs(), filepath.Join(s.Run, recordFile), data, 0o600); err != nil {

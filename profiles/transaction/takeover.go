@@ -19,7 +19,7 @@ func (e Engine) seize(ctx context.Context, r Record) (release func(), fenced, er
 	}
 	actor, _ := e.claimSoon(ctx, r.ID, actorLock, func() (again bool) {
 		fenced = e.fence(ctx, r.ID)
-		return fenced == nil
+		return fenced == nil && e.Clock.Now() < by
 	})
 	return func() { actor(); taker() }, fenced, nil
 }

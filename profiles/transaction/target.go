@@ -44,8 +44,8 @@ type Skipped struct {
 	Why        string `json:"why"`
 }
 
-// Back chooses the last system that was confirmed before the running one. Where
-// there is no history, the roots of the confirmed systems tell; where there is none
+// Back chooses the last system that was confirmed before the running one. What the
+// history has forgotten the roots of the confirmed systems tell; where there is none
 // either way, it is the newest generation below the current one, which is unproven.
 func (s Standing) Back() (Target, error) {
 	var t Target
@@ -58,7 +58,7 @@ func (s Standing) Back() (Target, error) {
 		}
 	}
 	for _, system := range s.Rooted {
-		if len(s.History) == 0 && s.take(&t, system) {
+		if !s.remembers(system) && s.take(&t, system) {
 			t.Verdict = Confirmed
 			return t, nil
 		}
@@ -69,6 +69,11 @@ func (s Standing) Back() (Target, error) {
 		}
 	}
 	return t, fmt.Errorf("there is no system to go back to: none was confirmed before this one, and there is no usable generation below %d", s.At.Number)
+}
+
+// remembers says whether the history tells of a system.
+func (s Standing) remembers(system string) bool {
+	return slices.ContainsFunc(s.History, func(r Record) bool { return r.New == system || r.Rejects == system })
 }
 
 // Named is the system of a generation's number or of a store path.

@@ -74,6 +74,7 @@ func TestBackChooses(t *testing.T) {
 			want: "a", generation: 1, verdict: NotDecided, skipped: "b"},
 		{name: "a history that a boot took", generations: "abc", at: 3, running: "c", rooted: "ca", want: "a", generation: 1, verdict: Confirmed},
 		{name: "a history that a boot took, and what it confirmed is gone", generations: "abc", at: 3, running: "c", rooted: "ca", gone: "a", want: "b", generation: 2, verdict: NotDecided, skipped: "a"},
+		{name: "a history that a boot took, and what came since", generations: "axb", at: 3, running: "b", rooted: "ba", history: []Record{commit("b")}, want: "a", generation: 1, verdict: Confirmed},
 		{name: "roots say less than a history", generations: "ab", at: 1, running: "a", rooted: "ba", history: []Record{commit("b"), commit("a")}, want: ""},
 		{name: "one generation", generations: "a", at: 1, running: "a", want: ""},
 		{name: "a test of another system", generations: "ab", at: 2, running: "t", history: []Record{hasEnded(Test, "t", Committed, ""), commit("b"), commit("a")},
@@ -112,7 +113,7 @@ func TestBackChooses(t *testing.T) {
 			if got.System != of(c.want) || got.Generation != c.generation || got.Verdict != c.verdict {
 				t.Errorf("got %+v", got)
 			}
-			if (got.Proof != nil) != (c.verdict == Confirmed && len(c.history) > 0) || got.Proof != nil && got.Proof.New != got.System {
+			if (got.Proof != nil) != (c.verdict == Confirmed && c.rooted == "") || got.Proof != nil && got.Proof.New != got.System {
 				t.Errorf("the proof is %+v", got.Proof)
 			}
 		})

@@ -470,10 +470,12 @@ func TestSettleWithNothingToSettle(t *testing.T) {
 			if err != nil || got.State != s {
 				t.Errorf("%s: got %v, %v", s, got, err)
 			}
-			// Power may have been lost before the cleaning up.
-			want := map[string]string{"boot-1": "[]", "boot-0": "[finish]"}[boot]
-			if calls := fmt.Sprint(r.host.calls); calls != want {
-				t.Errorf("%s of %s: calls %s, want %s", s, boot, calls, want)
+			if _, err := r.settle(); err != nil {
+				t.Error(err)
+			}
+			// Power, or who cleaned up, may have been lost before it had done so. Once is enough.
+			if calls := fmt.Sprint(r.host.calls); calls != "[finish]" {
+				t.Errorf("%s of %s: calls %s", s, boot, calls)
 			}
 		}
 	}
