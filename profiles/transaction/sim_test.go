@@ -71,8 +71,11 @@ func (k *walk) expand(i int) {
 		return
 	}
 	left := k.unsettled(w)
-	if left != "" && w.crashes < k.crashes && w.proc[lastAgent] == 0 {
-		// What was killed cannot clean up; the next that calls does.
+	if left != "" && w.crashes < k.crashes-w.called {
+		// What was killed cannot clean up; the next that calls does. Who called
+		// before has hung up.
+		w = k.exit(w, lastAgent, false)
+		w.called = k.crashes - w.crashes
 		w.proc[lastAgent] = k.root(role{lastAgent, int(w.boot)})
 		k.add(w, i)
 		return

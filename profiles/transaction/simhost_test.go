@@ -17,6 +17,7 @@ import (
 const (
 	simHour     = Instant(time.Hour)
 	simLib      = "/lib"
+	simHistory  = simLib + "/" + historyDir
 	simRun      = "/run/hdeploy"
 	simProfiles = "/profiles"
 	simProfile  = simProfiles + "/system"

@@ -67,6 +67,8 @@ type world struct {
 	boot   int8
 	// crashes, faults and delays may still happen.
 	crashes, faults, late int8
+	// called is how many crashes there had been when the last agent called.
+	called int8
 
 	// What was seen in any of the boots: transactions that began, that were
 	// confirmed, and how they ended.

@@ -56,9 +56,6 @@ func (m *model) steps(w world, visit visit) {
 		if w.crashes > 0 {
 			k := m.exit(w, s, true)
 			k.crashes--
-			if s == lastAgent {
-				k.proc[s] = 0
-			}
 			m.arrive(k, note{what: s.String() + " is killed"}, visit)
 		}
 	}
@@ -86,7 +83,7 @@ func (m *model) cutPower(w world, visit visit) {
 		f := m.look(disk)
 		visit(world{
 			proc: proc,
-			disk: disk, running: system(f.boots), boot: w.boot + 1, crashes: w.crashes - 1, faults: w.faults, late: w.late,
+			disk: disk, running: system(f.boots), boot: w.boot + 1, crashes: w.crashes - 1, faults: w.faults, late: w.late, called: w.called,
 			started: w.started, confirmed: w.confirmed, final: w.final,
 		}, note{what: fmt.Sprintf("power is cut (outcome %d)", k)})
 	}
