@@ -110,6 +110,7 @@ func bounds() []*model {
 	with := func(crashes, faults, late int8, second bool) *model {
 		m := newModel()
 		m.crashes, m.faults, m.late, m.second = crashes, faults, late, second
+		m.watched = crashes == 0
 		return m
 	}
 	switch {

@@ -292,10 +292,22 @@ func (m *model) program(p *process) error {
 	case bobsAgent:
 		return m.anything(p, e)
 	default:
-		p.enter("settle")
-		_, _ = e.Settle(p.ctx)
+		_, _ = p.settle(e, "settle")
 		return nil
 	}
+}
+
+// settle is [Engine.Settle]. All that this does beyond [Engine.Resume] is to look
+// at the record until it lets its caller go on; where nothing is watched, a caller
+// that would wait may go on at any moment instead.
+func (p *process) settle(e Engine, stage string) (waits bool, err error) {
+	p.enter(stage)
+	if p.model.watched {
+		_, err := e.Settle(p.ctx)
+		return false, err
+	}
+	r, launched, err := e.Resume(p.ctx)
+	return r != nil && !r.State.Final() && (launched || r.Restarted), err
 }
 
 // anything is a second deployer, who deploys too, or knows of the first one's
@@ -316,11 +328,15 @@ func (m *model) anything(p *process, e Engine) error {
 
 // deploy is what the agent of a deployer does: it settles, starts a transaction,
 // and brings the last word. Who only watches writes nothing, so that is left out;
-// the word may come at any moment, or never.
+// the word may come at any moment, or never, which is to be killed before it.
 func (m *model) deploy(p *process, e Engine, n int) error {
-	p.enter(fmt.Sprint("settle ", n))
-	if _, err := e.Settle(p.ctx); err != nil {
+	waits, err := p.settle(e, fmt.Sprint("settle ", n))
+	if err != nil {
 		return nil
+	}
+	if waits {
+		p.enter(fmt.Sprint("settled ", n))
+		p.ask(opDecide, "go on", "now")
 	}
 	p.enter(fmt.Sprint("start ", n))
 	id, system := simIDs[n], simSystems[n+1]
@@ -329,7 +345,7 @@ func (m *model) deploy(p *process, e Engine, n int) error {
 	if err := h.addRoot(id+"-new", system); err != nil {
 		return nil
 	}
-	_, err := e.Prepare(p.ctx, Plan{ID: id, Deployer: simDeployers[n], Agent: "1", Profile: "/none/system", New: system, Running: running, Limits: simLimits})
+	_, err = e.Prepare(p.ctx, Plan{ID: id, Deployer: simDeployers[n], Agent: "1", Profile: "/none/system", New: system, Running: running, Limits: simLimits})
 	var locked *LockedError
 	if errors.As(err, &locked) && locked.Holder.ID == id {
 		if locked.Holder.State.Final() {
@@ -344,7 +360,7 @@ func (m *model) deploy(p *process, e Engine, n int) error {
 		return nil
 	}
 	p.enter(fmt.Sprint("decide ", n))
-	switch p.ask(opDecide, "word", "confirm abort silence") {
+	switch p.ask(opDecide, "word", "confirm abort") {
 	case "confirm":
 		_, _ = e.Confirm(p.ctx, id, nil)
 	case "abort":

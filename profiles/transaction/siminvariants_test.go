@@ -36,7 +36,7 @@ func (m *model) forgotten(w world, r *Record) string {
 		return ""
 	}
 	for s := range slots {
-		if w.proc[s] > 0 {
+		if w.proc[s] > 0 && !m.undecided(w.proc[s]) {
 			return ""
 		}
 	}
@@ -92,7 +92,7 @@ func (m *model) lawful(before, w world, r *Record) string {
 		return fmt.Sprintf("it ended as %s after it had ended as %s", r.State, States[said-1])
 	}
 	old := m.look(before.disk).record
-	if old == nil || before.boot != w.boot || old.Sequence >= r.Sequence {
+	if old == nil || before.boot != w.boot || old == r {
 		return ""
 	}
 	if old.ID != r.ID {

@@ -2,6 +2,7 @@ package transaction
 
 import (
 	"encoding/json"
+	"fmt"
 	"strconv"
 	"strings"
 	"time"
@@ -113,6 +114,8 @@ type mind struct {
 	requests []request
 	done     bool
 	failed   bool
+	// touched says that it may have changed what others can see.
+	touched bool
 	// loop is the memory to which a wait returns that found nothing.
 	loop int32
 }
@@ -137,9 +140,9 @@ type diskResult struct {
 // was found out so far.
 type model struct {
 	crashes, faults, late int8
-	// second lets the second deployer call.
-	second bool
-	wall   func(boot int, now Instant) time.Time
+	// second lets the second deployer call; watched lets who settles watch.
+	second, watched bool
+	wall            func(boot int, now Instant) time.Time
 
 	// What tests break: the file system, the host, the action of a trial, and the
 	// sync of the boot loader's files.
@@ -160,6 +163,7 @@ type model struct {
 	diskIDs map[string]int32
 	done    map[diskKey]diskResult
 	crashed map[int32][]int32
+	settles map[int32]int32
 	records map[string]*Record
 	facts   map[int32]facts
 	// verbose says that steps are to be told in full.
@@ -195,7 +199,7 @@ func newModel() *model {
 		trial: "test", syncBoot: true,
 		memories: make([]mind, 1),
 		answers:  map[answerKey]int32{}, live: map[int32]*process{}, heads: map[string]int32{}, roots: map[role]int32{},
-		disks: make([]*disk, 1), diskIDs: map[string]int32{}, done: map[diskKey]diskResult{}, crashed: map[int32][]int32{},
+		disks: make([]*disk, 1), diskIDs: map[string]int32{}, done: map[diskKey]diskResult{}, crashed: map[int32][]int32{}, settles: map[int32]int32{},
 		records: map[string]*Record{}, facts: map[int32]facts{},
 	}
 }
@@ -249,10 +253,20 @@ func (m *model) change(disk int32, process slot, ops ...op) int32 {
 
 // drop ends the locks of a process.
 func (m *model) drop(disk int32, process slot) int32 {
-	if len(m.look(disk).locks) == 0 {
-		return disk
-	}
 	return m.change(disk, process, op{verb: opExit})
+}
+
+// settled is a disk of which power is not cut any more: what is durable makes no
+// difference then.
+func (m *model) settled(disk int32) int32 {
+	if to, ok := m.settles[disk]; ok {
+		return to
+	}
+	d := m.disks[disk].clone()
+	d.keepAll()
+	to := m.diskNumber(d)
+	m.settles[disk] = to
+	return to
 }
 
 // afterCrash lists the disks that a power cut can leave.
@@ -300,7 +314,7 @@ func (m *model) next(from int32, i int, result int32) int32 {
 	before := m.memories[from]
 	o := m.ops.values[before.requests[i].op]
 	p.answer(i, m.texts.values[result])
-	mem := mind{role: before.role, parent: from, answered: i, result: result, loop: before.loop}
+	mem := mind{role: before.role, parent: from, answered: i, result: result, loop: before.loop, touched: before.touched || !o.verb.looks()}
 	if o.verb == opWait && !before.requests[i].dead {
 		mem.loop = from
 	}
@@ -371,7 +385,7 @@ func (m *model) remember(p *process, mem mind) int32 {
 	}
 	head := ""
 	if p.head != "" {
-		head = p.head + text.String()
+		head = fmt.Sprint(p.head, text.String(), mem.touched)
 		if i, ok := m.heads[head]; ok {
 			return i
 		}

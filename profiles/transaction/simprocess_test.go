@@ -18,6 +18,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/hbohlen/hdeploy/profiles"
 	"github.com/hbohlen/hdeploy/profiles/atomicfile"
 )
 
@@ -204,6 +205,9 @@ func (s simFS) OpenFile(name string, flag int, _ fs.FileMode) (atomicfile.File, 
 			return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrNotExist}
 		}
 		f.Reader = strings.NewReader(data)
+		if name == simLib+"/"+recordFile {
+			s.looked(data)
+		}
 	}
 	return f, nil
 }
@@ -275,8 +279,38 @@ type simFile struct {
 }
 
 func (f *simFile) Write(data []byte) (int, error) {
-	f.ask(opWrite, f.name, string(data))
+	f.ask(opWrite, f.name, f.model.decisive(data))
 	return len(data), nil
+}
+
+// decisive leaves out of a record what nothing decides by, so that fewer states
+// differ: the words of a reason, what is written for people only, and instants
+// that are read in one state alone in all the others. The timer is armed by the
+// copy in memory. A sequence is only read by who watches.
+func (m *model) decisive(data []byte) string {
+	var r Record
+	if json.Unmarshal(data, &r) != nil || r.validate() != nil {
+		return string(data)
+	}
+	r.Steps, r.Notes, r.Results, r.DeployerResults, r.Cause, r.ExitCode, r.Boots, r.Generation = nil, nil, nil, nil, "", 0, "", profiles.Generation{}
+	if r.Reason != "" {
+		r.Reason = "it failed"
+	}
+	if r.State != Prepared && r.State != Trying {
+		r.ActivateBy = 0
+	}
+	if r.State != Waiting {
+		r.ConfirmBy = 0
+	}
+	if r.State != Committing {
+		r.CommitBy = min(r.CommitBy, 1)
+	}
+	r.DeadMan = 0
+	if !m.watched {
+		r.Sequence = 1
+	}
+	text, _ := json.Marshal(r)
+	return string(text)
 }
 
 func (f *simFile) Sync() error {
@@ -360,6 +394,24 @@ func (p *process) log(r Record) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.head = fmt.Sprintf("%v %s %v %s", p.role, p.stage, p.claims, text.String())
+}
+
+// looked is told a record that was read without the lock. The dead-man's switch,
+// and who settles, keep of it what is in the head, and read the rest anew; but for
+// a final one, which is cleaned up after as it was read.
+func (p *process) looked(text string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	settles := strings.HasPrefix(p.stage, "settle")
+	drives := slices.ContainsFunc(p.claims, func(name string) bool { return path.Base(name) != starterLock })
+	if p.locked || p.watching > 0 || drives || p.role.slot != deadMan && !settles {
+		return
+	}
+	r := p.model.record(text)
+	if r == nil || r.State.Final() && settles {
+		return
+	}
+	p.head = fmt.Sprintf("%v %s %v %s %s %v %v", p.role, p.stage, p.claims, r.ID, r.BootID, r.Restarted, r.State.Final())
 }
 
 // enter says that the program begins something for which it remembers nothing.

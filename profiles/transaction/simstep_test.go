@@ -42,9 +42,15 @@ type outcome struct {
 
 // steps visits every state that can follow w: whoever can act does, time passes,
 // a process is killed, or power is cut in the middle of any of it.
-func (m *model) steps(w world, visit visit) {
+func (m *model) steps(w world, visited visit) {
 	if m.over(w) {
 		return
+	}
+	visit := func(w world, n note) {
+		if w.crashes == 0 {
+			w.disk = m.settled(w.disk)
+		}
+		visited(w, n)
 	}
 	for s := range slots {
 		if w.proc[s] <= 0 {
@@ -53,13 +59,28 @@ func (m *model) steps(w world, visit visit) {
 		for i := range m.memories[w.proc[s]].requests {
 			m.act(w, s, i, visit)
 		}
-		if w.crashes > 0 {
+		if w.crashes > 0 && m.killable(w.proc[s]) {
 			k := m.exit(w, s, true)
 			k.crashes--
 			m.arrive(k, note{what: s.String() + " is killed"}, visit)
 		}
 	}
 	m.surroundings(w, func(w world, n note) { m.arrive(w, n, visit) })
+}
+
+// killable says whether it is worth a crash to kill a process: where an agent has
+// only looked, that it never called is the same, and the crash is left.
+func (m *model) killable(memory int32) bool {
+	mem := m.memories[memory]
+	return (mem.touched || mem.role.slot == supervisor || mem.role.slot == deadMan) && !m.undecided(memory)
+}
+
+// undecided says that a process waits for its deployer's word. It holds nothing,
+// so that one that is never told is one that was killed there, and no step of its
+// own.
+func (m *model) undecided(memory int32) bool {
+	r := m.memories[memory].requests
+	return len(r) == 1 && m.ops.values[r[0].op].verb == opDecide
 }
 
 // arrive visits a state, and what a power cut makes of it.
@@ -72,10 +93,11 @@ func (m *model) cutPower(w world, visit visit) {
 	if w.crashes == 0 {
 		return
 	}
-	// A deployer calls once. Who calls after a boot is the next agent.
+	// A deployer calls once; one that has only looked may as well not have called.
+	// Who calls after a boot is the next agent.
 	var proc [slots]int32
 	for _, s := range []slot{annsAgent, bobsAgent} {
-		if w.proc[s] != 0 {
+		if w.proc[s] < 0 || w.proc[s] > 0 && m.memories[w.proc[s]].touched {
 			proc[s] = ended
 		}
 	}
@@ -94,7 +116,7 @@ func (m *model) cutPower(w world, visit visit) {
 func (m *model) act(w world, s slot, i int, visit visit) {
 	for _, o := range m.outcomes(w, s, m.memories[w.proc[s]].requests[i]) {
 		next := o.world
-		n := note{slot: s, op: m.memories[w.proc[s]].requests[i].op, result: m.texts.number(o.result)}
+		n := note{slot: s, op: m.memories[w.proc[s]].requests[i].op, result: m.texts.number(o.result), voluntary: m.undecided(w.proc[s])}
 		m.answer(&next, w.proc[s], s, i, n.result)
 		last := n
 		for next.proc[s] > 0 {
@@ -296,6 +318,10 @@ func (m *model) surroundings(w world, visit visit) {
 		if calls && w.proc[s] == 0 && w.proc[lastAgent] == 0 {
 			next := w
 			next.proc[s] = m.root(role{s, int(w.boot)})
+			if s == bobsAgent {
+				m.act(next, s, 0, visit) // what he calls for
+				continue
+			}
 			visit(next, note{what: s.String() + " calls", voluntary: true})
 		}
 	}
