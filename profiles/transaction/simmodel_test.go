@@ -142,7 +142,9 @@ type model struct {
 	crashes, faults, late int8
 	// second lets the second deployer call; watched lets who settles watch.
 	second, watched bool
-	wall            func(boot int, now Instant) time.Time
+	// keepAll keeps every state for a second look.
+	keepAll bool
+	wall    func(boot int, now Instant) time.Time
 
 	// What tests break: the file system, the host, the action of a trial, and the
 	// sync of the boot loader's files.
