@@ -313,7 +313,7 @@ func (p *process) settle(e Engine, stage string) (waits bool, err error) {
 // anything is a second deployer, who deploys too, or knows of the first one's
 // transaction and interferes.
 func (m *model) anything(p *process, e Engine) error {
-	switch p.ask(opDecide, "call", "deploy repeat confirm abort") {
+	switch p.ask(opDecide, "call", m.calls) {
 	case "repeat": // of the first one's start, whose answer was lost
 		return m.deploy(p, e, 0)
 	case "confirm":
@@ -352,6 +352,9 @@ func (m *model) deploy(p *process, e Engine, n int) error {
 			h.removeRoot(id + "-new")
 		}
 		err = nil
+	}
+	if errors.As(err, &locked) && n == 1 {
+		p.enter("refused")
 	}
 	if err != nil {
 		if last, loadErr := e.Store.Load(); loadErr != nil || last == nil || last.ID != id {

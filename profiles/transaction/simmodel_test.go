@@ -142,6 +142,10 @@ type model struct {
 	crashes, faults, late int8
 	// second lets the second deployer call; watched lets who settles watch.
 	second, watched bool
+	// calls are what the second deployer may call for.
+	calls string
+	// progress is told before each layer.
+	progress func(*walk)
 	// keepAll keeps every state for a second look.
 	keepAll bool
 	wall    func(boot int, now Instant) time.Time
@@ -198,7 +202,7 @@ func newModel() *model {
 		wall:  func(int, Instant) time.Time { return time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC) },
 		fs:    func(p *process) atomicfile.FS { return simFS{p} },
 		host:  func(p *process) Host { return simHost{p} },
-		trial: "test", syncBoot: true,
+		trial: "test", syncBoot: true, calls: "deploy repeat confirm abort",
 		memories: make([]mind, 1),
 		answers:  map[answerKey]int32{}, live: map[int32]*process{}, heads: map[string]int32{}, roots: map[role]int32{},
 		disks: make([]*disk, 1), diskIDs: map[string]int32{}, done: map[diskKey]diskResult{}, crashed: map[int32][]int32{}, settles: map[int32]int32{},

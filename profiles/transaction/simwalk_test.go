@@ -122,6 +122,9 @@ func simulate(m *model) *walk {
 	k.add(m.first(), 0)
 	for len(k.next) > 0 && k.violation == "" {
 		k.layer, k.next = k.next, k.layer[:0]
+		if m.progress != nil {
+			m.progress(k)
+		}
 		for _, w := range k.layer {
 			k.expand(w)
 			if k.violation != "" {
