@@ -144,6 +144,9 @@ type model struct {
 	second, watched bool
 	// calls are what the second deployer may call for.
 	calls string
+	// repeats says that the states without the second deployer are another
+	// model's too, and not to be counted twice.
+	repeats bool
 	// progress is told before each layer.
 	progress func(*walk)
 	// keepAll keeps every state for a second look.

@@ -16,6 +16,8 @@ import (
 type walk struct {
 	*model
 	seen visited
+	// states are those that count.
+	states int64
 	// layer are the states to expand, next those found meanwhile.
 	layer, next []world
 	// all are the states that were visited, where the model asks to keep them.
@@ -148,6 +150,9 @@ func (k *walk) add(w world, before uint64) (hash uint64, added bool) {
 	hash = w.hash()
 	if !k.seen.add(hash, before) {
 		return hash, false
+	}
+	if !k.repeats || w.proc[bobsAgent] != 0 {
+		k.states++
 	}
 	k.next = append(k.next, w)
 	if k.keepAll {
