@@ -318,6 +318,7 @@ const (
 	opUnitKill  // of a switch
 	opUnitStart // of a switch
 	opUnitWait
+	opReboot
 	opDecide // the deployer's decision
 )
 
@@ -343,7 +344,7 @@ type op struct {
 func (o op) String() string {
 	names := [...]string{"read", "list", "create", "write", "fsync", "fsync directory", "link", "rename", "remove", "remove tree", "lock", "claim",
 		"ask for claim", "unlock", "exit", "look again", "read clock", "look at the host", "arm", "ask for timer", "disarm", "start supervisor",
-		"take switch lock", "free switch lock", "probe", "kill supervisor", "kill switch", "start switch", "await switch", "decide"}
+		"take switch lock", "free switch lock", "probe", "kill supervisor", "kill switch", "start switch", "await switch", "reboot", "decide"}
 	arg := o.arg
 	if o.verb == opWrite {
 		arg = ""

@@ -25,6 +25,8 @@ const (
 	simBoot     = "/boot"
 	// simDefault is the link that stands for the files of a boot loader.
 	simDefault = simBoot + "/default"
+	// simOnce is the one that it boots once.
+	simOnce = simBoot + "/once"
 )
 
 // The systems by their interned.
@@ -198,6 +200,10 @@ func (h simHost) Commit(ctx context.Context, r Record) (profiles.Generation, str
 
 func (h simHost) Uncommit(ctx context.Context, r Record) error {
 	defer h.drives()()
+	if r.Action == Reboot {
+		_ = h.fs().Remove(simOnce)
+		h.sync(simBoot)
+	}
 	made := ""
 	if newest := h.generations(); newest > r.Previous.Profile.Number {
 		made = fmt.Sprintf("system-%d-link", newest)
@@ -279,9 +285,37 @@ func (h simHost) keepConfirmed(r Record) error {
 	return h.addRoot(last, r.New)
 }
 
+// simRestarter stages as package nixos does: the generation first, then the entry
+// that boots once, which the loader removes when it boots it.
+type simRestarter struct{ simHost }
+
+func (h simRestarter) Stage(_ context.Context, r Record) error {
+	defer h.drives()()
+	if _, _, system, _ := h.look(); system != r.New {
+		if err := h.setProfile(r.New); err != nil {
+			return err
+		}
+	}
+	h.sync(simProfiles)
+	return atomicfile.SymlinkOn(h.fs(), r.New, simOnce)
+}
+
+func (h simRestarter) Restart(context.Context) error {
+	h.ask(opReboot, "", "")
+	return nil
+}
+
+func (h simRestarter) AwaitBoot(context.Context, Record) error {
+	if h.ask(opProbe, "", "") != "" {
+		return errors.New("a unit failed")
+	}
+	return nil
+}
+
 // program is what a process does from its start to its end.
 func (m *model) program(p *process) error {
-	e := Engine{Store: Store{Dir: simLib, Run: simRun, FS: m.fs(p)}, Clock: simClock{p}, Host: m.host(p), Log: p.log}
+	e := Engine{Store: Store{Dir: simLib, Run: simRun, FS: m.fs(p)}, Clock: simClock{p}, Host: m.host(p), Log: p.log,
+		Restarter: simRestarter{simHost{p}}, Reboot: func(context.Context, Record) error { p.ask(opReboot, "", ""); return nil }}
 	switch p.role.slot {
 	case supervisor:
 		return e.Supervise(p.ctx, simIDs[0])
@@ -301,6 +335,10 @@ func (m *model) program(p *process) error {
 // at the record until it lets its caller go on; where nothing is watched, a caller
 // that would wait may go on at any moment instead.
 func (p *process) settle(e Engine, stage string) (waits bool, err error) {
+	if p.model.plan.LastResort == Restart {
+		p.enter("see")
+		_ = e.See(p.ctx)
+	}
 	p.enter(stage)
 	if p.model.watched {
 		_, err := e.Settle(p.ctx)
@@ -345,7 +383,12 @@ func (m *model) deploy(p *process, e Engine, n int) error {
 	if err := h.addRoot(id+"-new", system); err != nil {
 		return nil
 	}
-	_, err = e.Prepare(p.ctx, Plan{ID: id, Deployer: simDeployers[n], Agent: "1", Profile: "/none/system", New: system, Running: running, Limits: simLimits})
+	plan := Plan{}
+	if n == 0 {
+		plan = p.model.plan
+	}
+	plan.ID, plan.Deployer, plan.Agent, plan.Profile, plan.New, plan.Running, plan.Limits = id, simDeployers[n], "1", "/none/system", system, running, simLimits
+	_, err = e.Prepare(p.ctx, plan)
 	var locked *LockedError
 	if errors.As(err, &locked) && locked.Holder.ID == id {
 		if locked.Holder.State.Final() {

@@ -68,7 +68,7 @@ type world struct {
 	boot   int8
 	// crashes, faults and delays may still happen.
 	crashes, faults, late int8
-	// called is how many crashes there had been when the last agent called.
+	// called is how many interruptions there had been when the last agent called.
 	called int8
 
 	// What was seen in any of the boots: transactions that began, that were
@@ -142,6 +142,8 @@ type model struct {
 	crashes, faults, late int8
 	// second lets the second deployer call; watched lets who settles watch.
 	second, watched bool
+	// plan is what the first deployer asks for, beyond a switch.
+	plan Plan
 	// calls are what the second deployer may call for.
 	calls string
 	// repeats says that the states without the second deployer are another
@@ -424,6 +426,7 @@ type facts struct {
 	record               *Record // nil where there is none, or none that can be read
 	damaged              bool
 	profile, link, boots string
+	once                 string
 	roots, open, locks   []string
 }
 
@@ -440,6 +443,7 @@ func (m *model) look(disk int32) facts {
 	f.link, _ = d.read(simProfile)
 	f.profile, _ = d.read(simProfiles + "/" + f.link)
 	f.boots, _ = d.read(simDefault)
+	f.once, _ = d.read(simOnce)
 	f.roots = d.list(simRoots)
 	for _, id := range simIDs {
 		if _, ok := d.read(openFile(id)); ok {

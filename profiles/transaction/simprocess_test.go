@@ -307,7 +307,9 @@ func (m *model) decisive(data []byte) string {
 	if r.State != Committing {
 		r.CommitBy = min(r.CommitBy, 1)
 	}
-	r.DeadMan = 0
+	if r.Action != Reboot {
+		r.DeadMan = 0
+	}
 	if !m.watched {
 		r.Sequence = 1
 	}

@@ -2,6 +2,7 @@ package transaction
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -93,6 +94,15 @@ func (m *model) cutPower(w world, visit visit) {
 	if w.crashes == 0 {
 		return
 	}
+	for k, disk := range m.afterCrash(w.disk) {
+		next := m.boots(w, disk)
+		next.crashes--
+		visit(next, note{what: fmt.Sprintf("power is cut (outcome %d)", k)})
+	}
+}
+
+// boots is a host that boots from a disk. What was to boot once is not any more.
+func (m *model) boots(w world, disk int32) world {
 	// A deployer calls once; one that has only looked may as well not have called.
 	// Who calls after a boot is the next agent.
 	var proc [slots]int32
@@ -101,13 +111,16 @@ func (m *model) cutPower(w world, visit visit) {
 			proc[s] = ended
 		}
 	}
-	for k, disk := range m.afterCrash(w.disk) {
-		f := m.look(disk)
-		visit(world{
-			proc: proc,
-			disk: disk, running: system(f.boots), boot: w.boot + 1, crashes: w.crashes - 1, faults: w.faults, late: w.late, called: w.called,
-			started: w.started, confirmed: w.confirmed, final: w.final,
-		}, note{what: fmt.Sprintf("power is cut (outcome %d)", k)})
+	f := m.look(disk)
+	running := f.boots
+	if f.once != "" {
+		running = f.once
+		disk = m.change(disk, slots, op{opRemove, simOnce, ""}, op{opSyncDir, simBoot, ""})
+	}
+	return world{
+		proc: proc,
+		disk: disk, running: system(running), boot: w.boot + 1, crashes: w.crashes, faults: w.faults, late: w.late, called: w.called,
+		started: w.started, confirmed: w.confirmed, final: w.final,
 	}
 }
 
@@ -270,6 +283,12 @@ func (m *model) outcomes(w world, s slot, r request) []outcome {
 			return result("did not end in time")
 		}
 		return nil
+	case opReboot:
+		disk := m.disks[w.disk].clone()
+		disk.keepAll()
+		maps.DeleteFunc(disk.files, func(name string, _ int) bool { return strings.HasPrefix(name, inMemory) })
+		clear(disk.locks)
+		w = m.boots(w, m.diskNumber(disk))
 	case opDecide:
 		var all []outcome
 		for _, word := range strings.Fields(o.arg) {

@@ -167,7 +167,7 @@ func (k *walk) expand(w world) {
 	here := w.hash()
 	rests := true
 	k.steps(w, func(next world, n note) {
-		if next != w && next.boot == w.boot && next.crashes == w.crashes && !n.voluntary {
+		if next != w && next.crashes == w.crashes && !n.voluntary {
 			rests = false
 		}
 		if k.violation != "" {
@@ -185,7 +185,7 @@ func (k *walk) expand(w world) {
 		return
 	}
 	left := k.unsettled(w)
-	if left != "" && w.crashes < k.crashes-w.called {
+	if left != "" && k.interruptions(w) > w.called {
 		k.add(k.lastCall(w), here)
 		return
 	}
@@ -196,10 +196,13 @@ func (k *walk) expand(w world) {
 // does. Who called before has hung up.
 func (k *walk) lastCall(w world) world {
 	w = k.exit(w, lastAgent, false)
-	w.called = k.crashes - w.crashes
+	w.called = k.interruptions(w)
 	w.proc[lastAgent] = k.root(role{lastAgent, int(w.boot)})
 	return w
 }
+
+// interruptions grows with each crash and each reboot.
+func (m *model) interruptions(w world) int8 { return m.crashes - w.crashes + w.boot - 1 }
 
 // schedule are the steps that lead to the violation.
 func (k *walk) schedule() string {
