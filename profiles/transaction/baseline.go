@@ -25,7 +25,7 @@ func (s Store) KeepBaseline(id string) error {
 	if err != nil {
 		return fmt.Errorf("keep baseline: %v", err)
 	}
-	if err := atomicfile.Write(s.keptBaseline(id), data, 0o600); err != nil {
+	if err := atomicfile.WriteOn(s.fs(), s.keptBaseline(id), data, 0o600); err != nil {
 		return fmt.Errorf("keep baseline: %v", err)
 	}
 	return nil
@@ -33,16 +33,17 @@ func (s Store) KeepBaseline(id string) error {
 
 // RecallBaseline makes what KeepBaseline kept the baseline of this boot.
 func (s Store) RecallBaseline(id string) error {
-	data, err := os.ReadFile(s.keptBaseline(id))
+	f, err := s.fs().OpenFile(s.keptBaseline(id), os.O_RDONLY, 0)
 	if err != nil {
 		return fmt.Errorf("recall baseline: %v", err)
 	}
+	defer f.Close()
 	var b probe.Baseline
-	if err := json.Unmarshal(data, &b); err != nil {
+	if err := json.NewDecoder(f).Decode(&b); err != nil {
 		return fmt.Errorf("recall baseline: %v", err)
 	}
 	return s.SaveBaseline(id, b)
 }
 
 // DropBaseline removes what KeepBaseline kept.
-func (s Store) DropBaseline(id string) { _ = os.Remove(s.keptBaseline(id)) }
+func (s Store) DropBaseline(id string) { _ = s.fs().Remove(s.keptBaseline(id)) }

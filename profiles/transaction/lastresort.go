@@ -5,8 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-
-	"github.com/hbohlen/hdeploy/profiles/atomicfile"
 )
 
 // LastResort is what a host may do where going back did not help.
@@ -105,7 +103,7 @@ func (e Engine) awaitContact(ctx context.Context, r Record) error {
 	if r.LastResort != Restart || r.SeeBy == 0 || r.BootID != e.Clock.BootID() {
 		return nil
 	}
-	changes := atomicfile.Watch(e.Store.Dir, e.Store.Run)
+	changes := e.Store.fs().Watch(e.Store.Dir, e.Store.Run)
 	defer changes.Close()
 	for ctx.Err() == nil {
 		now, err := e.Store.Load()

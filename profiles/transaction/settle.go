@@ -38,11 +38,10 @@ func (e Engine) Settle(ctx context.Context) (*Record, error) {
 func (e Engine) awaitCleaning(ctx context.Context, id string) {
 	ctx, cancel := context.WithTimeout(ctx, startLimit)
 	defer cancel()
+	changes := e.Store.fs().Watch(e.Store.Dir, e.Store.Run)
+	defer changes.Close()
 	for e.Store.claimed(id, actorLock) && ctx.Err() == nil {
-		select {
-		case <-ctx.Done():
-		case <-time.After(10 * time.Millisecond):
-		}
+		changes.Wait(ctx, 10*time.Millisecond)
 	}
 }
 

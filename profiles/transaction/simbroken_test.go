@@ -55,15 +55,15 @@ func (h noDisarm) Finish(ctx context.Context, r Record) error {
 }
 
 // endless finds a state from which the host never comes to rest, however things
-// go on; none where there is no such state.
-func (k *walk) endless() int {
-	before := make([][]int32, len(k.order))
-	index := make(map[world]int32, len(k.order))
-	for i, w := range k.order {
+// go on; nil where there is no such state.
+func (k *walk) endless() *world {
+	before := make([][]int32, len(k.all))
+	index := make(map[world]int32, len(k.all))
+	for i, w := range k.all {
 		index[w] = int32(i)
 	}
 	var rest []int32
-	for i, w := range k.order {
+	for i, w := range k.all {
 		rests := true
 		k.steps(w, func(next world, n note) {
 			if next != w && !n.voluntary {
@@ -75,7 +75,7 @@ func (k *walk) endless() int {
 			rest = append(rest, int32(i))
 		}
 	}
-	ends := make([]bool, len(k.order))
+	ends := make([]bool, len(k.all))
 	for len(rest) > 0 {
 		i := rest[len(rest)-1]
 		rest = rest[:len(rest)-1]
@@ -84,7 +84,10 @@ func (k *walk) endless() int {
 			rest = append(rest, before[i]...)
 		}
 	}
-	return slices.Index(ends, false)
+	if i := slices.Index(ends, false); i >= 0 {
+		return &k.all[i]
+	}
+	return nil
 }
 
 func timeless(r Record) string {
@@ -100,7 +103,7 @@ func timeless(r Record) string {
 // records lists the records that were reached, without the times of day.
 func (k *walk) records() []string {
 	seen := map[string]bool{}
-	for _, w := range k.order {
+	for _, w := range k.all {
 		if r := k.look(w.disk).record; r != nil {
 			seen[timeless(*r)] = true
 		}

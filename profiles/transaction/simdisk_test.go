@@ -184,6 +184,30 @@ func (d *disk) list(dir string) []string {
 	return list
 }
 
+// dropTemporary forgets the temporary files of a process that has ended. Nobody
+// reads them, and the next one makes them anew; links that are roots count.
+func (d *disk) dropTemporary(writer string) {
+	theirs := func(name string) bool {
+		return temporary(name) && path.Ext(name) == "."+writer && path.Dir(name) != simRoots
+	}
+	drop := func(name string, _ int) bool { return theirs(name) }
+	maps.DeleteFunc(d.files, drop)
+	maps.DeleteFunc(d.durable, drop)
+	d.pending = slices.DeleteFunc(d.pending, func(c change) bool { return theirs(c.name) })
+}
+
+// keepAll makes durable what programs see.
+func (d *disk) keepAll() {
+	d.durable, d.pending = map[string]int{}, nil
+	for name, i := range d.files {
+		n := &d.inodes[i]
+		n.survivors = []string{n.data}
+		if !strings.HasPrefix(name, inMemory) {
+			d.durable[name] = i
+		}
+	}
+}
+
 // crash returns every disk that the next boot may meet. What happened to one
 // directory says nothing about another. Temporary files of the record are left
 // out: their names are random, and nobody reads them.
@@ -294,8 +318,19 @@ const (
 	opUnitKill  // of a switch
 	opUnitStart // of a switch
 	opUnitWait
+	opReboot
 	opDecide // the deployer's decision
 )
+
+// looks says that an operation changes nothing.
+func (v verb) looks() bool {
+	switch v {
+	case opRead, opList, opClaimed, opWait, opNow, opLook, opArmed, opDecide:
+		return true
+	default:
+		return false
+	}
+}
 
 // op is an operation of a process that others can see, or that a power cut can
 // fall after.
@@ -309,7 +344,7 @@ type op struct {
 func (o op) String() string {
 	names := [...]string{"read", "list", "create", "write", "fsync", "fsync directory", "link", "rename", "remove", "remove tree", "lock", "claim",
 		"ask for claim", "unlock", "exit", "look again", "read clock", "look at the host", "arm", "ask for timer", "disarm", "start supervisor",
-		"take switch lock", "free switch lock", "probe", "kill supervisor", "kill switch", "start switch", "await switch", "decide"}
+		"take switch lock", "free switch lock", "probe", "kill supervisor", "kill switch", "start switch", "await switch", "reboot", "decide"}
 	arg := o.arg
 	if o.verb == opWrite {
 		arg = ""
@@ -378,6 +413,7 @@ func (d *disk) does(o op, process int) (result string, ok bool) {
 		}
 	case opExit:
 		maps.DeleteFunc(d.locks, func(_ string, holder int) bool { return holder == process })
+		d.dropTemporary(slot(process).String())
 	default:
 		panic("not an operation of the disk: " + o.String())
 	}

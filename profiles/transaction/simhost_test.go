@@ -17,6 +17,7 @@ import (
 const (
 	simHour     = Instant(time.Hour)
 	simLib      = "/lib"
+	simHistory  = simLib + "/" + historyDir
 	simRun      = "/run/hdeploy"
 	simProfiles = "/profiles"
 	simProfile  = simProfiles + "/system"
@@ -24,6 +25,8 @@ const (
 	simBoot     = "/boot"
 	// simDefault is the link that stands for the files of a boot loader.
 	simDefault = simBoot + "/default"
+	// simOnce is the one that it boots once.
+	simOnce = simBoot + "/once"
 )
 
 // The systems by their interned.
@@ -197,6 +200,10 @@ func (h simHost) Commit(ctx context.Context, r Record) (profiles.Generation, str
 
 func (h simHost) Uncommit(ctx context.Context, r Record) error {
 	defer h.drives()()
+	if r.Action == Reboot {
+		_ = h.fs().Remove(simOnce)
+		h.sync(simBoot)
+	}
 	made := ""
 	if newest := h.generations(); newest > r.Previous.Profile.Number {
 		made = fmt.Sprintf("system-%d-link", newest)
@@ -278,9 +285,37 @@ func (h simHost) keepConfirmed(r Record) error {
 	return h.addRoot(last, r.New)
 }
 
+// simRestarter stages as package nixos does: the generation first, then the entry
+// that boots once, which the loader removes when it boots it.
+type simRestarter struct{ simHost }
+
+func (h simRestarter) Stage(_ context.Context, r Record) error {
+	defer h.drives()()
+	if _, _, system, _ := h.look(); system != r.New {
+		if err := h.setProfile(r.New); err != nil {
+			return err
+		}
+	}
+	h.sync(simProfiles)
+	return atomicfile.SymlinkOn(h.fs(), r.New, simOnce)
+}
+
+func (h simRestarter) Restart(context.Context) error {
+	h.ask(opReboot, "", "")
+	return nil
+}
+
+func (h simRestarter) AwaitBoot(context.Context, Record) error {
+	if h.ask(opProbe, "", "") != "" {
+		return errors.New("a unit failed")
+	}
+	return nil
+}
+
 // program is what a process does from its start to its end.
 func (m *model) program(p *process) error {
-	e := Engine{Store: Store{Dir: simLib, Run: simRun, FS: m.fs(p)}, Clock: simClock{p}, Host: m.host(p), Log: p.log}
+	e := Engine{Store: Store{Dir: simLib, Run: simRun, FS: m.fs(p)}, Clock: simClock{p}, Host: m.host(p), Log: p.log,
+		Restarter: simRestarter{simHost{p}}, Reboot: func(context.Context, Record) error { p.ask(opReboot, "", ""); return nil }}
 	switch p.role.slot {
 	case supervisor:
 		return e.Supervise(p.ctx, simIDs[0])
@@ -291,16 +326,32 @@ func (m *model) program(p *process) error {
 	case bobsAgent:
 		return m.anything(p, e)
 	default:
-		p.enter("settle")
-		_, _ = e.Settle(p.ctx)
+		_, _ = p.settle(e, "settle")
 		return nil
 	}
+}
+
+// settle is [Engine.Settle]. All that this does beyond [Engine.Resume] is to look
+// at the record until it lets its caller go on; where nothing is watched, a caller
+// that would wait may go on at any moment instead.
+func (p *process) settle(e Engine, stage string) (waits bool, err error) {
+	if p.model.plan.LastResort == Restart {
+		p.enter("see")
+		_ = e.See(p.ctx)
+	}
+	p.enter(stage)
+	if p.model.watched {
+		_, err := e.Settle(p.ctx)
+		return false, err
+	}
+	r, launched, err := e.Resume(p.ctx)
+	return r != nil && !r.State.Final() && (launched || r.Restarted), err
 }
 
 // anything is a second deployer, who deploys too, or knows of the first one's
 // transaction and interferes.
 func (m *model) anything(p *process, e Engine) error {
-	switch p.ask(opDecide, "call", "deploy repeat confirm abort") {
+	switch p.ask(opDecide, "call", m.calls) {
 	case "repeat": // of the first one's start, whose answer was lost
 		return m.deploy(p, e, 0)
 	case "confirm":
@@ -315,11 +366,15 @@ func (m *model) anything(p *process, e Engine) error {
 
 // deploy is what the agent of a deployer does: it settles, starts a transaction,
 // and brings the last word. Who only watches writes nothing, so that is left out;
-// the word may come at any moment, or never.
+// the word may come at any moment, or never, which is to be killed before it.
 func (m *model) deploy(p *process, e Engine, n int) error {
-	p.enter(fmt.Sprint("settle ", n))
-	if _, err := e.Settle(p.ctx); err != nil {
+	waits, err := p.settle(e, fmt.Sprint("settle ", n))
+	if err != nil {
 		return nil
+	}
+	if waits {
+		p.enter(fmt.Sprint("settled ", n))
+		p.ask(opDecide, "go on", "now")
 	}
 	p.enter(fmt.Sprint("start ", n))
 	id, system := simIDs[n], simSystems[n+1]
@@ -328,13 +383,21 @@ func (m *model) deploy(p *process, e Engine, n int) error {
 	if err := h.addRoot(id+"-new", system); err != nil {
 		return nil
 	}
-	_, err := e.Prepare(p.ctx, Plan{ID: id, Deployer: simDeployers[n], Agent: "1", Profile: "/none/system", New: system, Running: running, Limits: simLimits})
+	plan := Plan{}
+	if n == 0 {
+		plan = p.model.plan
+	}
+	plan.ID, plan.Deployer, plan.Agent, plan.Profile, plan.New, plan.Running, plan.Limits = id, simDeployers[n], "1", "/none/system", system, running, simLimits
+	_, err = e.Prepare(p.ctx, plan)
 	var locked *LockedError
 	if errors.As(err, &locked) && locked.Holder.ID == id {
 		if locked.Holder.State.Final() {
 			h.removeRoot(id + "-new")
 		}
 		err = nil
+	}
+	if errors.As(err, &locked) && n == 1 {
+		p.enter("refused")
 	}
 	if err != nil {
 		if last, loadErr := e.Store.Load(); loadErr != nil || last == nil || last.ID != id {
@@ -343,7 +406,7 @@ func (m *model) deploy(p *process, e Engine, n int) error {
 		return nil
 	}
 	p.enter(fmt.Sprint("decide ", n))
-	switch p.ask(opDecide, "word", "confirm abort silence") {
+	switch p.ask(opDecide, "word", "confirm abort") {
 	case "confirm":
 		_, _ = e.Confirm(p.ctx, id, nil)
 	case "abort":

@@ -36,7 +36,7 @@ func (m *model) forgotten(w world, r *Record) string {
 		return ""
 	}
 	for s := range slots {
-		if w.proc[s] > 0 {
+		if w.proc[s] > 0 && !m.undecided(w.proc[s]) {
 			return ""
 		}
 	}
@@ -71,8 +71,8 @@ func (m *model) confirmedOnly(w world, f facts) string {
 		if s < 0 {
 			return what + " leads nowhere"
 		}
-		if s == 0 {
-			continue
+		if s == 0 || name == f.profile && m.plan.Action == Reboot {
+			continue // boot loaders list generations: what boots once is one before it is confirmed
 		}
 		if !w.confirmed[s-1] {
 			return what + " is a system that nobody confirmed"
@@ -92,7 +92,7 @@ func (m *model) lawful(before, w world, r *Record) string {
 		return fmt.Sprintf("it ended as %s after it had ended as %s", r.State, States[said-1])
 	}
 	old := m.look(before.disk).record
-	if old == nil || before.boot != w.boot || old.Sequence >= r.Sequence {
+	if old == nil || before.boot != w.boot || old == r {
 		return ""
 	}
 	if old.ID != r.ID {
@@ -123,6 +123,9 @@ func (m *model) finalIsTrue(w world, f facts) string {
 	r := f.record
 	switch r.State {
 	case Committed:
+		if !r.Action.Commits() {
+			return ""
+		}
 		if f.profile != r.New || f.boots != r.New {
 			return fmt.Sprintf("committed, but the profile is %s and it boots %s", f.profile, f.boots)
 		}
@@ -148,7 +151,7 @@ func (m *model) unsettled(w world) string {
 	if len(f.locks) > 0 {
 		return "a lock is left: " + strings.Join(f.locks, ", ")
 	}
-	killed := w.crashes < m.crashes
+	killed := m.interruptions(w) > 0
 	if r := f.record; !r.State.Final() {
 		if r.ID == simIDs[1] && w.proc[lastAgent] == 0 {
 			return "" // the second transaction has no supervisor here
@@ -157,6 +160,9 @@ func (m *model) unsettled(w world) string {
 	}
 	if w.due[number(f.record.ID)] != 0 {
 		return "a timer is left"
+	}
+	if f.once != "" {
+		return "a system is left that boots once"
 	}
 	if len(f.open) > 0 {
 		return "the way back is left open"

@@ -2,6 +2,7 @@ package transaction
 
 import (
 	"encoding/json"
+	"fmt"
 	"strconv"
 	"strings"
 	"time"
@@ -67,6 +68,8 @@ type world struct {
 	boot   int8
 	// crashes, faults and delays may still happen.
 	crashes, faults, late int8
+	// called is how many interruptions there had been when the last agent called.
+	called int8
 
 	// What was seen in any of the boots: transactions that began, that were
 	// confirmed, and how they ended.
@@ -111,6 +114,8 @@ type mind struct {
 	requests []request
 	done     bool
 	failed   bool
+	// touched says that it may have changed what others can see.
+	touched bool
 	// loop is the memory to which a wait returns that found nothing.
 	loop int32
 }
@@ -135,9 +140,20 @@ type diskResult struct {
 // was found out so far.
 type model struct {
 	crashes, faults, late int8
-	// second lets the second deployer call.
-	second bool
-	wall   func(boot int, now Instant) time.Time
+	// second lets the second deployer call; watched lets who settles watch.
+	second, watched bool
+	// plan is what the first deployer asks for, beyond a switch.
+	plan Plan
+	// calls are what the second deployer may call for.
+	calls string
+	// repeats says that the states without the second deployer are another
+	// model's too, and not to be counted twice.
+	repeats bool
+	// progress is told before each layer.
+	progress func(*walk)
+	// keepAll keeps every state for a second look.
+	keepAll bool
+	wall    func(boot int, now Instant) time.Time
 
 	// What tests break: the file system, the host, the action of a trial, and the
 	// sync of the boot loader's files.
@@ -158,6 +174,7 @@ type model struct {
 	diskIDs map[string]int32
 	done    map[diskKey]diskResult
 	crashed map[int32][]int32
+	settles map[int32]int32
 	records map[string]*Record
 	facts   map[int32]facts
 	// verbose says that steps are to be told in full.
@@ -190,10 +207,10 @@ func newModel() *model {
 		wall:  func(int, Instant) time.Time { return time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC) },
 		fs:    func(p *process) atomicfile.FS { return simFS{p} },
 		host:  func(p *process) Host { return simHost{p} },
-		trial: "test", syncBoot: true,
+		trial: "test", syncBoot: true, calls: "deploy repeat confirm abort",
 		memories: make([]mind, 1),
 		answers:  map[answerKey]int32{}, live: map[int32]*process{}, heads: map[string]int32{}, roots: map[role]int32{},
-		disks: make([]*disk, 1), diskIDs: map[string]int32{}, done: map[diskKey]diskResult{}, crashed: map[int32][]int32{},
+		disks: make([]*disk, 1), diskIDs: map[string]int32{}, done: map[diskKey]diskResult{}, crashed: map[int32][]int32{}, settles: map[int32]int32{},
 		records: map[string]*Record{}, facts: map[int32]facts{},
 	}
 }
@@ -247,10 +264,20 @@ func (m *model) change(disk int32, process slot, ops ...op) int32 {
 
 // drop ends the locks of a process.
 func (m *model) drop(disk int32, process slot) int32 {
-	if len(m.look(disk).locks) == 0 {
-		return disk
-	}
 	return m.change(disk, process, op{verb: opExit})
+}
+
+// settled is a disk of which power is not cut any more: what is durable makes no
+// difference then.
+func (m *model) settled(disk int32) int32 {
+	if to, ok := m.settles[disk]; ok {
+		return to
+	}
+	d := m.disks[disk].clone()
+	d.keepAll()
+	to := m.diskNumber(d)
+	m.settles[disk] = to
+	return to
 }
 
 // afterCrash lists the disks that a power cut can leave.
@@ -298,7 +325,7 @@ func (m *model) next(from int32, i int, result int32) int32 {
 	before := m.memories[from]
 	o := m.ops.values[before.requests[i].op]
 	p.answer(i, m.texts.values[result])
-	mem := mind{role: before.role, parent: from, answered: i, result: result, loop: before.loop}
+	mem := mind{role: before.role, parent: from, answered: i, result: result, loop: before.loop, touched: before.touched || !o.verb.looks()}
 	if o.verb == opWait && !before.requests[i].dead {
 		mem.loop = from
 	}
@@ -369,7 +396,7 @@ func (m *model) remember(p *process, mem mind) int32 {
 	}
 	head := ""
 	if p.head != "" {
-		head = p.head + text.String()
+		head = fmt.Sprint(p.head, text.String(), mem.touched)
 		if i, ok := m.heads[head]; ok {
 			return i
 		}
@@ -399,6 +426,7 @@ type facts struct {
 	record               *Record // nil where there is none, or none that can be read
 	damaged              bool
 	profile, link, boots string
+	once                 string
 	roots, open, locks   []string
 }
 
@@ -415,6 +443,7 @@ func (m *model) look(disk int32) facts {
 	f.link, _ = d.read(simProfile)
 	f.profile, _ = d.read(simProfiles + "/" + f.link)
 	f.boots, _ = d.read(simDefault)
+	f.once, _ = d.read(simOnce)
 	f.roots = d.list(simRoots)
 	for _, id := range simIDs {
 		if _, ok := d.read(openFile(id)); ok {

@@ -18,6 +18,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/hbohlen/hdeploy/profiles"
 	"github.com/hbohlen/hdeploy/profiles/atomicfile"
 )
 
@@ -150,9 +151,16 @@ func (p *process) ask(verb verb, name, arg string) string {
 //   - The copy of the record in /run is never there: the disk is never full.
 //   - A root is made, and the way back opened, before anybody can remove it, or in
 //     an order with the removal that does not depend on the operation before.
+//   - The history is only written, each file with the same text by whoever does; what
+//     a transaction's number is follows from the last record too.
+//   - A second deployer who was refused finds no record of its own and removes its
+//     root, which nobody else knows of.
 //   - Who waits for a change only ends the wait by what it reads, and a state
 //     that was left and an instant that has passed stay so.
 func (p *process) quiet(o op) bool {
+	if path.Dir(o.path) == simHistory || o.path == simHistory || p.stage == "refused" {
+		return true
+	}
 	switch o.verb {
 	case opCreate, opWrite, opSync, opSyncDir, opNow, opUnlock, opFreeSwitch:
 		return true
@@ -183,7 +191,7 @@ func (p *process) own(name string) string {
 	return dir + base[:strings.LastIndexByte(base, '.')+1] + p.role.slot.String()
 }
 
-var simDirs = []string{simLib, simRun, simProfiles, simRoots, simBoot}
+var simDirs = []string{simLib, simHistory, simRun, simProfiles, simRoots, simBoot}
 
 func (s simFS) OpenFile(name string, flag int, _ fs.FileMode) (atomicfile.File, error) {
 	name = s.own(name)
@@ -199,6 +207,9 @@ func (s simFS) OpenFile(name string, flag int, _ fs.FileMode) (atomicfile.File, 
 			return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrNotExist}
 		}
 		f.Reader = strings.NewReader(data)
+		if name == simLib+"/"+recordFile {
+			s.looked(data)
+		}
 	}
 	return f, nil
 }
@@ -270,8 +281,40 @@ type simFile struct {
 }
 
 func (f *simFile) Write(data []byte) (int, error) {
-	f.ask(opWrite, f.name, string(data))
+	f.ask(opWrite, f.name, f.model.decisive(data))
 	return len(data), nil
+}
+
+// decisive leaves out of a record what nothing decides by, so that fewer states
+// differ: the words of a reason, what is written for people only, and instants
+// that are read in one state alone in all the others. The timer is armed by the
+// copy in memory. A sequence is only read by who watches.
+func (m *model) decisive(data []byte) string {
+	var r Record
+	if json.Unmarshal(data, &r) != nil || r.validate() != nil {
+		return string(data)
+	}
+	r.Steps, r.Notes, r.Results, r.DeployerResults, r.Cause, r.ExitCode, r.Boots, r.Generation = nil, nil, nil, nil, "", 0, "", profiles.Generation{}
+	if r.Reason != "" {
+		r.Reason = "it failed"
+	}
+	if r.State != Prepared && r.State != Trying {
+		r.ActivateBy = 0
+	}
+	if r.State != Waiting {
+		r.ConfirmBy = 0
+	}
+	if r.State != Committing {
+		r.CommitBy = min(r.CommitBy, 1)
+	}
+	if r.Action != Reboot {
+		r.DeadMan = 0
+	}
+	if !m.watched {
+		r.Sequence = 1
+	}
+	text, _ := json.Marshal(r)
+	return string(text)
 }
 
 func (f *simFile) Sync() error {
@@ -347,11 +390,32 @@ func (c simClock) Wall() time.Time {
 // log is told a record each time that a driver has read it. There the driver
 // remembers nothing else but its claims: histories that lead here are one.
 func (p *process) log(r Record) {
+	if caller, _, _, _ := runtime.Caller(1); !strings.HasSuffix(runtime.FuncForPC(caller).Name(), ".drive") {
+		return // only tells of something
+	}
 	var text bytes.Buffer
 	_ = json.NewEncoder(&text).Encode(r)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.head = fmt.Sprintf("%v %s %v %s", p.role, p.stage, p.claims, text.String())
+}
+
+// looked is told a record that was read without the lock. The dead-man's switch,
+// and who settles, keep of it what is in the head, and read the rest anew; but for
+// a final one, which is cleaned up after as it was read.
+func (p *process) looked(text string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	settles := strings.HasPrefix(p.stage, "settle")
+	drives := slices.ContainsFunc(p.claims, func(name string) bool { return path.Base(name) != starterLock })
+	if p.locked || p.watching > 0 || drives || p.role.slot != deadMan && !settles {
+		return
+	}
+	r := p.model.record(text)
+	if r == nil || r.State.Final() && settles {
+		return
+	}
+	p.head = fmt.Sprintf("%v %s %v %s %s %v %v", p.role, p.stage, p.claims, r.ID, r.BootID, r.Restarted, r.State.Final())
 }
 
 // enter says that the program begins something for which it remembers nothing.

@@ -2,6 +2,7 @@ package transaction
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -42,9 +43,15 @@ type outcome struct {
 
 // steps visits every state that can follow w: whoever can act does, time passes,
 // a process is killed, or power is cut in the middle of any of it.
-func (m *model) steps(w world, visit visit) {
+func (m *model) steps(w world, visited visit) {
 	if m.over(w) {
 		return
+	}
+	visit := func(w world, n note) {
+		if w.crashes == 0 {
+			w.disk = m.settled(w.disk)
+		}
+		visited(w, n)
 	}
 	for s := range slots {
 		if w.proc[s] <= 0 {
@@ -53,16 +60,28 @@ func (m *model) steps(w world, visit visit) {
 		for i := range m.memories[w.proc[s]].requests {
 			m.act(w, s, i, visit)
 		}
-		if w.crashes > 0 {
+		if w.crashes > 0 && m.killable(w.proc[s]) {
 			k := m.exit(w, s, true)
 			k.crashes--
-			if s == lastAgent {
-				k.proc[s] = 0
-			}
 			m.arrive(k, note{what: s.String() + " is killed"}, visit)
 		}
 	}
 	m.surroundings(w, func(w world, n note) { m.arrive(w, n, visit) })
+}
+
+// killable says whether it is worth a crash to kill a process: where an agent has
+// only looked, that it never called is the same, and the crash is left.
+func (m *model) killable(memory int32) bool {
+	mem := m.memories[memory]
+	return (mem.touched || mem.role.slot == supervisor || mem.role.slot == deadMan) && !m.undecided(memory)
+}
+
+// undecided says that a process waits for its deployer's word. It holds nothing,
+// so that one that is never told is one that was killed there, and no step of its
+// own.
+func (m *model) undecided(memory int32) bool {
+	r := m.memories[memory].requests
+	return len(r) == 1 && m.ops.values[r[0].op].verb == opDecide
 }
 
 // arrive visits a state, and what a power cut makes of it.
@@ -75,20 +94,33 @@ func (m *model) cutPower(w world, visit visit) {
 	if w.crashes == 0 {
 		return
 	}
-	// A deployer calls once. Who calls after a boot is the next agent.
+	for k, disk := range m.afterCrash(w.disk) {
+		next := m.boots(w, disk)
+		next.crashes--
+		visit(next, note{what: fmt.Sprintf("power is cut (outcome %d)", k)})
+	}
+}
+
+// boots is a host that boots from a disk. What was to boot once is not any more.
+func (m *model) boots(w world, disk int32) world {
+	// A deployer calls once; one that has only looked may as well not have called.
+	// Who calls after a boot is the next agent.
 	var proc [slots]int32
 	for _, s := range []slot{annsAgent, bobsAgent} {
-		if w.proc[s] != 0 {
+		if w.proc[s] < 0 || w.proc[s] > 0 && m.memories[w.proc[s]].touched {
 			proc[s] = ended
 		}
 	}
-	for k, disk := range m.afterCrash(w.disk) {
-		f := m.look(disk)
-		visit(world{
-			proc: proc,
-			disk: disk, running: system(f.boots), boot: w.boot + 1, crashes: w.crashes - 1, faults: w.faults, late: w.late,
-			started: w.started, confirmed: w.confirmed, final: w.final,
-		}, note{what: fmt.Sprintf("power is cut (outcome %d)", k)})
+	f := m.look(disk)
+	running := f.boots
+	if f.once != "" {
+		running = f.once
+		disk = m.change(disk, slots, op{opRemove, simOnce, ""}, op{opSyncDir, simBoot, ""})
+	}
+	return world{
+		proc: proc,
+		disk: disk, running: system(running), boot: w.boot + 1, crashes: w.crashes, faults: w.faults, late: w.late, called: w.called,
+		started: w.started, confirmed: w.confirmed, final: w.final,
 	}
 }
 
@@ -97,7 +129,7 @@ func (m *model) cutPower(w world, visit visit) {
 func (m *model) act(w world, s slot, i int, visit visit) {
 	for _, o := range m.outcomes(w, s, m.memories[w.proc[s]].requests[i]) {
 		next := o.world
-		n := note{slot: s, op: m.memories[w.proc[s]].requests[i].op, result: m.texts.number(o.result)}
+		n := note{slot: s, op: m.memories[w.proc[s]].requests[i].op, result: m.texts.number(o.result), voluntary: m.undecided(w.proc[s])}
 		m.answer(&next, w.proc[s], s, i, n.result)
 		last := n
 		for next.proc[s] > 0 {
@@ -251,6 +283,12 @@ func (m *model) outcomes(w world, s slot, r request) []outcome {
 			return result("did not end in time")
 		}
 		return nil
+	case opReboot:
+		disk := m.disks[w.disk].clone()
+		disk.keepAll()
+		maps.DeleteFunc(disk.files, func(name string, _ int) bool { return strings.HasPrefix(name, inMemory) })
+		clear(disk.locks)
+		w = m.boots(w, m.diskNumber(disk))
 	case opDecide:
 		var all []outcome
 		for _, word := range strings.Fields(o.arg) {
@@ -299,6 +337,10 @@ func (m *model) surroundings(w world, visit visit) {
 		if calls && w.proc[s] == 0 && w.proc[lastAgent] == 0 {
 			next := w
 			next.proc[s] = m.root(role{s, int(w.boot)})
+			if s == bobsAgent {
+				m.act(next, s, 0, visit) // what he calls for
+				continue
+			}
 			visit(next, note{what: s.String() + " calls", voluntary: true})
 		}
 	}

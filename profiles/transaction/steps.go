@@ -321,16 +321,17 @@ func (e Engine) unrestored(ctx context.Context, r Record, what string) error {
 	return e.end(ctx, r, RestoreFails, what)
 }
 
-// runsPrevious says that there is nothing to activate: the trial activated
-// nothing, or the host has booted the previous system since. A running system
-// that is the previous one is not enough, since an activation that was killed
-// early has stopped units.
+// runsPrevious says that there is nothing to activate: the host has booted the
+// previous system since, or, without a restart, the trial activated nothing. A
+// running system that is the previous one is not enough, since an activation that
+// was killed early has stopped units; a trial that activated nothing is not enough
+// after a restart, since a commit that power cut off may have booted the new one.
 func (e Engine) runsPrevious(r Record) bool {
-	if r.Untouched || r.runsInTrial() == r.Previous.Running {
-		return true
+	if r.Restarted || r.Action == Reboot {
+		running, _, err := e.Host.Look(r.Profile)
+		return err == nil && r.Previous.is(running)
 	}
-	running, _, err := e.Host.Look(r.Profile)
-	return err == nil && (r.Restarted || r.Action == Reboot) && r.Previous.is(running)
+	return r.Untouched || r.runsInTrial() == r.Previous.Running
 }
 
 // end records a final state; what says why it is not the plain one.
