@@ -107,7 +107,8 @@ func (e Engine) rebooted(r *Record, running string) error {
 		r.because(HostRestarted, "the host restarted before the new system was committed")
 		return r.apply(Abort)
 	case r.Previous.is(running) && r.State == Trying:
-		r.because(ActivationFailed, "the new system was to be booted once, and the host came back with the previous one")
+		// It may not boot, or power was lost: that is no verdict about it.
+		r.because(HostRestarted, "the new system was to be booted once, and the host came back with the previous one")
 		return r.apply(Abort)
 	case r.Previous.is(running):
 		r.because(HostRestarted, "the host restarted before the new system was committed")

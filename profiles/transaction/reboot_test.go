@@ -149,14 +149,14 @@ func TestSystemThatIsBootedOnceAndFailsIsRebootedAway(t *testing.T) {
 	}
 }
 
-func TestSystemThatDoesNotComeUpIsRejected(t *testing.T) {
+func TestSystemThatDoesNotComeUpIsGoneBackFrom(t *testing.T) {
 	b := newBootable(t)
 	b.begin()
 	b.awaitRestart()
 	b.once = "" // it was tried, it hung, and somebody used the power switch
 	b.goDown("boot-2")
 	got := b.untilState(RolledBack)
-	if got.Cause != ActivationFailed || !strings.Contains(got.Reason, "came back with the previous one") {
+	if got.Cause != HostRestarted || !strings.Contains(got.Reason, "came back with the previous one") {
 		t.Errorf("cause %s: %s", got.Cause, got.Reason)
 	}
 	b.on(oldPath)
