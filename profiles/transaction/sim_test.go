@@ -3,6 +3,7 @@ package transaction
 import (
 	"fmt"
 	"os"
+	"runtime/debug"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -70,6 +71,9 @@ func (m *model) String() string {
 // deployers, switches, time, killed processes and power cuts can follow each
 // other in one transaction, within the bounds.
 func TestSimulation(t *testing.T) {
+	if os.Getenv(fullSimulation) == "full" {
+		defer debug.SetGCPercent(debug.SetGCPercent(25)) // memory is what it needs most
+	}
 	var states, violations atomic.Int64
 	t.Run("bounds", func(t *testing.T) {
 		for _, m := range bounds() {
