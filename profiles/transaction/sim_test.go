@@ -3,6 +3,7 @@ package transaction
 import (
 	"fmt"
 	"os"
+	"runtime/debug"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -26,11 +27,20 @@ func bounds() []*model {
 	if raceEnabled {
 		return []*model{with(1, 0, 0, false), with(0, 1, 0, false)}
 	}
-	normal := []*model{with(0, 1, 0, false), with(0, 0, 1, false), with(0, 0, 0, true), with(2, 0, 0, false)}
+	asked := func(faults int8, p Plan) *model {
+		m := with(1, faults, 0, p.Action == Reboot)
+		m.plan, m.calls = p, "confirm" // a reboot ends the first deployer's connection
+		return m
+	}
+	normal := []*model{
+		with(0, 1, 0, false), with(0, 0, 1, false), with(0, 0, 0, true), with(2, 0, 0, false),
+		asked(1, Plan{Action: Test}), asked(1, Plan{Action: Boot}), asked(1, Plan{Keep: true}),
+		asked(0, Plan{Action: Reboot}), asked(0, Plan{LastResort: Restart}),
+	}
 	if os.Getenv(fullSimulation) != "full" {
 		return normal
 	}
-	full := []*model{with(1, 1, 0, false), with(1, 0, 1, false)}
+	full := []*model{asked(1, Plan{Action: Reboot}), asked(1, Plan{LastResort: Restart})}
 	// The second deployer calls for one thing, so that each is a simulation of its
 	// own. What happens while that call is still to come is the same in all.
 	for i, call := range strings.Fields(newModel().calls) {
@@ -38,11 +48,19 @@ func bounds() []*model {
 		m.calls, m.repeats = call, i > 0
 		full = append(full, m)
 	}
-	return append(full, normal...)
+	return append(full, append(normal, with(1, 1, 0, false), with(1, 0, 1, false))...)
 }
 
 func (m *model) String() string {
 	text := fmt.Sprintf("%d crashes, %d faults, %d delays", m.crashes, m.faults, m.late)
+	switch p := m.plan; {
+	case p.Action != "":
+		text += ", action " + string(p.Action)
+	case p.Keep:
+		text += ", kept where it fails"
+	case p.LastResort != "":
+		text += ", last resort " + string(p.LastResort)
+	}
 	if m.second {
 		text += ", a second deployer to " + m.calls
 	}
@@ -53,6 +71,9 @@ func (m *model) String() string {
 // deployers, switches, time, killed processes and power cuts can follow each
 // other in one transaction, within the bounds.
 func TestSimulation(t *testing.T) {
+	if os.Getenv(fullSimulation) == "full" {
+		defer debug.SetGCPercent(debug.SetGCPercent(25)) // memory is what it needs most
+	}
 	var states, violations atomic.Int64
 	t.Run("bounds", func(t *testing.T) {
 		for _, m := range bounds() {

@@ -153,7 +153,7 @@ func (m *model) unsettled(w world) string {
 	}
 	killed := m.interruptions(w) > 0
 	if r := f.record; !r.State.Final() {
-		if r.ID == simIDs[1] && w.proc[lastAgent] == 0 {
+		if r.ID == simIDs[1] && w.due[0] == 0 {
 			return "" // the second transaction has no supervisor here
 		}
 		return fmt.Sprintf("the last deadline has passed, and the transaction is %s", r.State)

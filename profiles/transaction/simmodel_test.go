@@ -1,6 +1,7 @@
 package transaction
 
 import (
+	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"strconv"
@@ -136,7 +137,27 @@ type diskResult struct {
 	ok           bool
 }
 
-// model is the simulation: its bounds, what is broken in it on purpose, and what
+// model is the simulation.
+//
+// It visits fewer states than there are, and misses none that matters:
+//
+//   - Operations that commute with what all others can do follow at once: see
+//     [process.quiet]. A power cut is tried after each of them all the same.
+//   - What a process remembers is one where it is known to depend on the same: see
+//     [process.log], [process.looked] and [process.enter]. A wait that found nothing
+//     is back where it began.
+//   - A record is kept without what nothing decides by: see [model.decisive].
+//   - Where no crash is left, what is durable makes no difference: see
+//     [model.settled]. Crashes that leave equal disks are one.
+//   - Temporary files of processes that have ended are dropped, but for roots.
+//   - To kill an agent that has only looked, or that waits for its deployer, is the
+//     same as that it never called, or is never told: see [model.killable].
+//   - Who settles goes on at any moment where the real one would look until the end:
+//     that is more than can happen. With no crashes the real one runs.
+//   - The second transaction is followed while something of the first is there; alone
+//     it is the first one again: see [model.over].
+//
+// The fields are its bounds, what is broken in it on purpose, and what
 // was found out so far.
 type model struct {
 	crashes, faults, late int8
@@ -171,7 +192,7 @@ type model struct {
 	heads   map[string]int32
 	roots   map[role]int32
 	disks   []*disk
-	diskIDs map[string]int32
+	diskIDs map[[sha256.Size]byte]int32
 	done    map[diskKey]diskResult
 	crashed map[int32][]int32
 	settles map[int32]int32
@@ -210,7 +231,7 @@ func newModel() *model {
 		trial: "test", syncBoot: true, calls: "deploy repeat confirm abort",
 		memories: make([]mind, 1),
 		answers:  map[answerKey]int32{}, live: map[int32]*process{}, heads: map[string]int32{}, roots: map[role]int32{},
-		disks: make([]*disk, 1), diskIDs: map[string]int32{}, done: map[diskKey]diskResult{}, crashed: map[int32][]int32{}, settles: map[int32]int32{},
+		disks: make([]*disk, 1), diskIDs: map[[sha256.Size]byte]int32{}, done: map[diskKey]diskResult{}, crashed: map[int32][]int32{}, settles: map[int32]int32{},
 		records: map[string]*Record{}, facts: map[int32]facts{},
 	}
 }
@@ -231,7 +252,7 @@ func (m *model) first() world {
 }
 
 func (m *model) diskNumber(d *disk) int32 {
-	text := d.canonical()
+	text := sha256.Sum256([]byte(d.canonical()))
 	if i, ok := m.diskIDs[text]; ok {
 		return i
 	}

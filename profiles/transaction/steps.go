@@ -55,6 +55,7 @@ func (e Engine) bounded(ctx context.Context, r Record, by Instant) (context.Cont
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
+		defer cancel(nil) // however it ends, who waits for it goes on
 		cancel(e.await(ctx, r, by))
 	}()
 	return ctx, func() { cancel(nil); <-done }

@@ -537,17 +537,19 @@ func TestSettleAfterARestartGoesByWhatBooted(t *testing.T) {
 // The power went while a failed commit was being undone, and the loader still
 // had the new system: it is hdeploy's own, and was rejected.
 func TestSettleAfterARestartGoesOnWithARollbackOfACommit(t *testing.T) {
-	r := newRig(t)
-	r.put(RollingBack, func(r *Record) { r.CommitBy = 5; r.Reason = "the commit failed" })
-	r.host.run(newPath)
-	r.host.point("system-13-link", newPath)
-	r.host.boots = newPath
-	r.clock.reboot("boot-2")
-	got, err := r.settle()
-	if err != nil || got.State != RolledBack {
-		t.Fatalf("got %v, %v", got, err)
+	for _, action := range []Action{Switch, Boot} {
+		r := newRig(t)
+		r.put(RollingBack, func(r *Record) { r.Action, r.CommitBy, r.Reason = action, 5, "the commit failed" })
+		r.host.run(newPath)
+		r.host.point("system-13-link", newPath)
+		r.host.boots = newPath
+		r.clock.reboot("boot-2")
+		got, err := r.settle()
+		if err != nil || got.State != RolledBack {
+			t.Fatalf("%s: got %v, %v", action, got, err)
+		}
+		r.on(oldPath)
 	}
-	r.on(oldPath)
 }
 
 func TestSettleAfterARestartEndsEvenWhereTheCommitCannot(t *testing.T) {
