@@ -3,6 +3,7 @@
 package tests
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -45,4 +46,35 @@ func TestFilesystemOverTheTemporaryFolderDisturbsNothing(t *testing.T) {
 	s.release()
 	r.wait().require("committed", 0)
 	requireRuns(t, s.snapshot(), r.Outcome.Closure)
+}
+
+// A deployer that dies between two hosts leaves each of them with its own decision.
+func TestDeployerThatDiesBetweenTwoHosts(t *testing.T) {
+	s := newSite(t, lab.HostOptions{})
+	other, err := world.NewHost(t.Context(), s.host.Name+"b", lab.HostOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = other.PowerCut(t.Context()) })
+	if err := workstation.WriteHostConfig(t.Context(), s.dir+"/flake", "other", settings{"loader": other.Loader(), "revision": "quick"}); err != nil {
+		t.Fatal(err)
+	}
+	before, otherBefore := s.snapshot(), takeSnapshot(t, other)
+	s.hold(20 * time.Second)
+	s.inventory.Tables += fmt.Sprintf("[hosts.other]\naddress = %q\nhost_keys = [%q]\n", other.Address, other.HostKey())
+	s.faulty("held", nil)
+	r := s.startSwitch(command{args: []string{"other"}})
+	r.awaitPhase(event.Verify, event.Started)
+	eventually(t, time.Minute, func() string {
+		if takeSnapshot(t, other).Profile == otherBefore.Profile {
+			return "the quick host did not commit"
+		}
+		return ""
+	})
+	r.kill()
+	s.awaitStateWithin("rolled-back", 2*time.Minute)
+	requireRestored(t, before, s.snapshot())
+	if after := takeSnapshot(t, other); after.Running == otherBefore.Running {
+		t.Errorf("the quick host went back to %s", after.Running)
+	}
 }

@@ -41,6 +41,7 @@ var weaknesses = map[string]string{
 	"children of the deployer outlive it":                                          "TestNoProcessOutlivesTheDeployer",
 	"an activation goes on after the deployer has given it up":                     "TestActivationThatHangsIsKilledAtItsDeadline",
 	"a connection that drops while the host waits rolls a good system back":        "TestConnectionThatIsLostWhileTheHostWaitsIsMadeAnew",
+	"a deployer that is killed between two hosts leaves both undecided":            "TestDeployerThatDiesBetweenTwoHosts",
 	"a failed boot is answered with a switch of what runs":                         "TestBootThatFailsLeavesWhatRunsAlone",
 	"a file system that is mounted over /tmp hides the confirmation":               "TestFilesystemOverTheTemporaryFolderDisturbsNothing",
 	"a deployer that is killed leaves no record":                                   "TestAttachSeesTheWayBack",
