@@ -154,9 +154,15 @@ func (e Engine) Prepare(ctx context.Context, p Plan) (*Record, error) {
 	return r, nil
 }
 
+// cleanLimit is how long a new transaction waits for what the last one has left: the
+// host is decided, and somebody may be in a hurry.
+const cleanLimit = 5 * time.Second
+
 // awaitEnd waits until the last transaction was cleaned up after. Whoever does that
 // may be waiting for a deployer to be seen.
 func (e Engine) awaitEnd(ctx context.Context, id string) {
+	ctx, cancel := context.WithTimeout(ctx, cleanLimit)
+	defer cancel()
 	last, err := e.Store.Load()
 	if err != nil || last == nil || !last.State.Final() || last.ID == id {
 		return
