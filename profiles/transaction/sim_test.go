@@ -48,6 +48,9 @@ func bounds() []*model {
 		m.calls, m.repeats = call, i > 0
 		full = append(full, m)
 	}
+	watched := with(2, 0, 0, false)
+	watched.watched = true
+	full = append(full, watched)
 	return append(full, append(normal, with(1, 1, 0, false), with(1, 0, 1, false))...)
 }
 
@@ -60,6 +63,9 @@ func (m *model) String() string {
 		text += ", kept where it fails"
 	case p.LastResort != "":
 		text += ", last resort " + string(p.LastResort)
+	}
+	if m.watched {
+		text += ", watched"
 	}
 	if m.second {
 		text += ", a second deployer to " + m.calls
