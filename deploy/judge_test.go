@@ -78,7 +78,7 @@ func TestCheckHost(t *testing.T) {
 		{"state full", func(f *protocol.Facts) { f.FreeState = stateReserve - 1 }, "space", []string{"/var/lib is full"}},
 		{"locked", func(f *protocol.Facts) {
 			f.Transaction = &protocol.Status{ID: "abcd1234", State: transaction.Waiting, Deployer: "bob@lab", New: "/theirs", DeadManIn: 90 * time.Second}
-		}, "lock", []string{"bob@lab", "/theirs", "waiting", "1m30s", "hdeploy attach web1"}},
+		}, "lock", []string{"bob@lab", "/theirs", "waiting", "1m30s", "hdeploy attach web1 abcd1234"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			h := web1(t)
