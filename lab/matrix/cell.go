@@ -156,7 +156,7 @@ func (c *cell) await(ctx context.Context, what string, is func() bool) error {
 				last = time.After(5 * time.Second)
 			}
 		case <-last:
-			return fmt.Errorf("the deployer ended with code %d before %s", c.first.code, what)
+			return fmt.Errorf("%w with code %d before %s", errEnded, c.first.code, what)
 		default:
 		}
 		if err := pause(ctx, 10*time.Millisecond); err != nil {
@@ -324,6 +324,9 @@ func (c *cell) prepare(ctx context.Context) (err error) {
 	return c.step.arrange(ctx, c)
 }
 
+// errEnded says that the first deployer ended before its step was reached.
+var errEnded = errors.New("the deployer ended")
+
 // disturb deploys up to the step, injects the fault and lets the step go.
 func (c *cell) disturb(ctx context.Context) (err error) {
 	if c.first, err = c.deploy(ctx, "first", c.flavour()); err != nil {
@@ -331,7 +334,12 @@ func (c *cell) disturb(ctx context.Context) (err error) {
 	}
 	reach, cancel := context.WithTimeout(ctx, reachLimit)
 	defer cancel()
-	if err := c.step.reached(reach, c); err != nil {
+	err = c.step.reached(reach, c)
+	if errors.Is(err, errEnded) && c.fault.inject == nil {
+		// The system itself is the fault, and may have shown it before the step.
+		return c.step.release(ctx, c)
+	}
+	if err != nil {
 		return fmt.Errorf("reach the step: %w", err)
 	}
 	if c.fault.inject != nil {
