@@ -51,6 +51,8 @@ type cell struct {
 	fault fault
 
 	host *lab.Host
+	// giveWay gives the cell's place to another one, once.
+	giveWay func()
 	// dir is the deployer's directory in the workstation, toml what is added to
 	// its deploy.toml for the first deployment.
 	dir, toml string
@@ -383,7 +385,8 @@ func (c *cell) end(ctx context.Context) error {
 }
 
 // waitIdly waits for the first deployer. One that only asks again and again what
-// became of its host gives its place to another cell.
+// became of its host gives its place to another cell, and does not ask for it again:
+// behind all that wait it would run out of time.
 func (c *cell) waitIdly(ctx context.Context) error {
 	const busy = 25 * time.Second
 	select {
@@ -391,8 +394,7 @@ func (c *cell) waitIdly(ctx context.Context) error {
 		return nil
 	case <-ctx.Done():
 	case <-time.After(busy):
-		<-places
-		defer func() { places <- struct{}{} }()
+		c.giveWay()
 	}
 	return c.first.wait(ctx)
 }

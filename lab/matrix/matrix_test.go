@@ -275,12 +275,13 @@ func TestMatrix(t *testing.T) {
 				slowOnes.Wait()
 			}
 			places <- struct{}{}
-			defer func() { <-places }()
+			giveWay := sync.OnceFunc(func() { <-places })
+			defer giveWay()
 			if p.fault.slow {
 				slowOnes.Done()
 			}
 			began := time.Now()
-			c, err := p.run(t.Context())
+			c, err := p.run(t.Context(), giveWay)
 			verdict := "held"
 			if err != nil {
 				verdict = "LOST"
@@ -297,9 +298,9 @@ func TestMatrix(t *testing.T) {
 }
 
 // run makes the host and runs the cell.
-func (p planned) run(ctx context.Context) (*cell, error) {
+func (p planned) run(ctx context.Context, giveWay func()) (*cell, error) {
 	name := fmt.Sprintf("cell%d", hostCount.Add(1))
-	c := &cell{name: p.name, step: p.step, fault: p.fault, dir: path.Join("/root", name)}
+	c := &cell{name: p.name, step: p.step, fault: p.fault, dir: path.Join("/root", name), giveWay: giveWay}
 	var err error
 	c.host, err = world.NewHost(ctx, name, lab.HostOptions{Loader: p.loader, Disks: p.fault.disks})
 	if err != nil {
