@@ -14,7 +14,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -260,25 +259,16 @@ func RemoveAbandonedRoots(isTransient func(name string) bool) error {
 // All returns the generations of profile, newest first. One whose system is gone
 // is left out.
 func All(profile string) ([]Generation, error) {
-	entries, err := os.ReadDir(filepath.Dir(profile))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
+	list, err := List(profile)
 	if err != nil {
-		return nil, fmt.Errorf("list generations: %v", err)
+		return nil, err
 	}
 	var all []Generation
-	for _, entry := range entries {
-		number, ok := generationNumber(profile, entry.Name())
-		if !ok {
-			continue
-		}
-		target, err := filepath.EvalSymlinks(filepath.Join(filepath.Dir(profile), entry.Name()))
-		if err == nil {
-			all = append(all, Generation{Link: entry.Name(), Number: number, Path: target})
+	for _, g := range list {
+		if _, err := os.Stat(filepath.Join(filepath.Dir(profile), g.Link)); err == nil {
+			all = append(all, g.Generation)
 		}
 	}
-	slices.SortFunc(all, func(a, b Generation) int { return b.Number - a.Number })
 	return all, nil
 }
 

@@ -10,7 +10,6 @@ import (
 	"time"
 	"unicode"
 
-	"github.com/hbohlen/hdeploy/profiles/nixos"
 	"github.com/hbohlen/hdeploy/profiles/protocol"
 	"github.com/hbohlen/hdeploy/profiles/transaction"
 )
@@ -28,7 +27,7 @@ func (a agent) log(p protocol.LogRequest) (any, error) {
 	if !transaction.ValidID(p.ID) {
 		return nil, refuse("not a transaction id: %q", p.ID)
 	}
-	f, err := os.Open(nixos.LogFile(a.engine.Store, p.ID))
+	f, err := os.Open(a.engine.Store.LogFile(p.ID))
 	if err != nil {
 		return protocol.LogResult{}, nil
 	}

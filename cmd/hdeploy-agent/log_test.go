@@ -164,7 +164,7 @@ func testAgent(t *testing.T) agent {
 
 func TestLog(t *testing.T) {
 	a := testAgent(t)
-	name := nixos.LogFile(a.engine.Store, id)
+	name := a.engine.Store.LogFile(id)
 	ask := func(n int) []string {
 		t.Helper()
 		got, err := a.log(protocol.LogRequest{ID: id, Lines: n})

@@ -56,7 +56,7 @@ func (a agent) chosen(ctx context.Context, plan protocol.RollbackPlan, to string
 		return plan, nil
 	}
 	plan.Target, plan.Generation, plan.Verdict = target.System, target.Generation, target.Verdict
-	plan.Version = nixos.Version(target.System)
+	plan.Version, _ = nixos.Describe(target.System)
 	plan.RebootNeeded = nixos.NeedsReboot(facts.Kernel, target.System)
 	if target.Proof != nil {
 		plan.Confirmed, plan.By = target.Proof.Ended, target.Proof.Deployer

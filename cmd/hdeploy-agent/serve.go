@@ -232,7 +232,7 @@ func (a agent) watch(ctx context.Context, p protocol.WatchRequest, emit func(any
 	if !transaction.ValidID(p.ID) {
 		return nil, refuse("not a transaction id: %q", p.ID)
 	}
-	emit, stop := followLog(ctx, nixos.LogFile(a.engine.Store, p.ID), p.SkipLines, emit)
+	emit, stop := followLog(ctx, a.engine.Store.LogFile(p.ID), p.SkipLines, emit)
 	defer stop()
 	var last transaction.Record
 	err := a.engine.Store.Watch(ctx, p.ID, func(r transaction.Record) bool {

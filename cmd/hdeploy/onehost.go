@@ -12,7 +12,6 @@ import (
 	"github.com/hbohlen/hdeploy/deploy"
 	"github.com/hbohlen/hdeploy/deploy/display"
 	"github.com/hbohlen/hdeploy/deploy/event"
-	"github.com/hbohlen/hdeploy/hosts"
 	"github.com/hbohlen/hdeploy/profiles/transaction"
 )
 
@@ -132,7 +131,7 @@ func onOneHost(ctx context.Context, s streams, o oneHostOptions, run oneHostRun)
 	}
 	defer logFile.Close()
 	g := &stage{log: func(e event.Event) { logEvent(log, e) }, display: func() (display.Display, error) {
-		return display.New(o.output, displaySettings(s, o.commonOptions, request.Hosts))
+		return display.New(o.output, o.display(s, request.Hosts))
 	}}
 	if !run.asks {
 		if err := g.open(); err != nil {
@@ -149,16 +148,8 @@ func onOneHost(ctx context.Context, s streams, o oneHostOptions, run oneHostRun)
 	if f, ok := errors.AsType[*failure](closeErr); ok {
 		return f
 	}
-	if !sameTerminal(s, o.commonOptions) {
+	if !o.sameTerminal(s) {
 		printFailures(s, report)
 	}
 	return verdict(report, nil, closeErr)
-}
-
-func displaySettings(s streams, o commonOptions, selected []hosts.Host) display.Settings {
-	return switchOptions{commonOptions: o}.display(s, selected)
-}
-
-func sameTerminal(s streams, o commonOptions) bool {
-	return switchOptions{commonOptions: o}.sameTerminal(s)
 }

@@ -47,7 +47,7 @@ func TestThePlanIsShownOnceBeforeTheStory(t *testing.T) {
 		s.In = strings.NewReader(c.answer)
 		o := rollbackOptions{oneHostOptions: oneHostOptions{host: "web1", commonOptions: commonOptions{output: c.output}}}
 		g := &stage{log: func(event.Event) {}, display: func() (display.Display, error) {
-			return display.New(c.output, displaySettings(s, o.commonOptions, nil))
+			return display.New(c.output, o.display(s, nil))
 		}}
 		plan := event.Plan{From: "/new", To: "/old", Verdict: "unproven"}
 		g.event(event.Event{Type: "note", Host: "web1", Note: &event.Note{Level: "info", Text: "before"}})

@@ -102,7 +102,7 @@ func verdict(report deploy.Report, runErr, closeErr error) error {
 // sameTerminal is true where the answer on standard output and the errors on
 // standard error meet in front of the same person, who need not read the
 // cause twice.
-func (o switchOptions) sameTerminal(s streams) bool {
+func (o commonOptions) sameTerminal(s streams) bool {
 	return s.OutTTY && s.ErrTTY && o.output != display.JSON
 }
 
@@ -153,7 +153,7 @@ func (o switchOptions) request(s streams) (deploy.Request, error) {
 	}, nil
 }
 
-func (o switchOptions) display(s streams, selected []hosts.Host) display.Settings {
+func (o commonOptions) display(s streams, selected []hosts.Host) display.Settings {
 	names := make([]string, len(selected))
 	for i, h := range selected {
 		names[i] = h.Name

@@ -41,7 +41,7 @@ func TestNeedsReboot(t *testing.T) {
 	if NeedsReboot(map[string]string{"kernel": "/old"}, toplevel) {
 		t.Error("a system without a kernel")
 	}
-	if NeedsReboot(nil, "/") || Version(toplevel) != "" {
+	if version, _ := Describe(toplevel); NeedsReboot(nil, "/") || version != "" {
 		t.Error("of nothing")
 	}
 }

@@ -71,9 +71,6 @@ func NeedsReboot(booted map[string]string, toplevel string) bool {
 	return false
 }
 
-// Version is what a system calls itself, empty where it does not.
-func Version(toplevel string) string { return firstLine(filepath.Join(toplevel, "nixos-version")) }
-
 // nixSystem is Nix's name of this architecture.
 func nixSystem() string {
 	arch := map[string]string{"amd64": "x86_64", "arm64": "aarch64"}[runtime.GOARCH]

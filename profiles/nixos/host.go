@@ -83,11 +83,6 @@ func (h Host) open(id string) string { return filepath.Join(h.dir(id), "open") }
 
 func (h Host) agent(id string) string { return filepath.Join(h.dir(id), "agent") }
 
-// LogFile is the file that the switches of a transaction write to.
-func LogFile(store transaction.Store, id string) string {
-	return store.LogFile(id)
-}
-
 // Look implements [transaction.Host].
 func (h Host) Look(profile string) (string, profiles.Generation, error) {
 	running, err := filepath.EvalSymlinks(currentSystem)

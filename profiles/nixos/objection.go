@@ -209,7 +209,7 @@ func (h Host) untouched(ctx context.Context, r transaction.Record, exit int) boo
 			return false
 		}
 	}
-	said, err := os.ReadFile(LogFile(h.Store, r.ID))
+	said, err := os.ReadFile(h.Store.LogFile(r.ID))
 	if err != nil || changes.Match(said) {
 		return false
 	}

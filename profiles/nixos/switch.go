@@ -61,7 +61,7 @@ func (h Host) runProgram(ctx context.Context, r transaction.Record, role string,
 		Asynchronous: true,
 		Description:  fmt.Sprintf("hdeploy: %s of transaction %s", role, r.ID),
 		Command:      append([]string{"/bin/sh", "-c", leaveResult, result}, program...),
-		Log:          LogFile(h.Store, r.ID),
+		Log:          h.Store.LogFile(r.ID),
 		Environment:  environment,
 		Public:       true,
 	})

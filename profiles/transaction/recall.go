@@ -5,10 +5,8 @@ import "context"
 // LastKnownGood is the system that was confirmed last and not rejected since,
 // empty where the history knows of none.
 func LastKnownGood(history []Record) string {
-	for _, r := range history {
-		if r.confirms() && VerdictOn(history, r.New) == Confirmed {
-			return r.New
-		}
+	if systems := ConfirmedIn(history); len(systems) > 0 {
+		return systems[0]
 	}
 	return ""
 }
