@@ -160,11 +160,12 @@ func aborting(t protocol.Status) event.Plan {
 
 // notEvaluated says nothing about what a configuration does not enable.
 func notEvaluated(specs []probe.Spec) []probe.Spec {
-	for i := range specs {
-		if s := &specs[i]; s.OnePassword != nil {
-			s.OnePassword.NotConfigured = false
-		} else if s.Hercules != nil {
-			s.Hercules.NotConfigured = false
+	for _, s := range specs {
+		switch ask := s.Ask.(type) {
+		case *probe.OnePasswordSpec:
+			ask.NotConfigured = false
+		case *probe.HerculesSpec:
+			ask.NotConfigured = false
 		}
 	}
 	return specs

@@ -68,23 +68,25 @@ func spec(p hosts.Probe) []probe.Spec {
 	override(&s.Passes, p.Passes)
 	switch p.Kind {
 	case hosts.KindHTTP:
-		s.HTTP = &probe.HTTPSpec{URL: p.URL, Status: p.Status, Body: regexp.QuoteMeta(p.Body)}
+		s.Ask = &probe.HTTPSpec{URL: p.URL, Status: p.Status, Body: regexp.QuoteMeta(p.Body)}
 	case hosts.KindTCP:
-		s.TCP = &probe.TCPSpec{Address: p.Address}
+		s.Ask = &probe.TCPSpec{Address: p.Address}
 	case hosts.KindCommand:
-		s.Command = &probe.CommandSpec{Argv: p.Argv}
+		s.Ask = &probe.CommandSpec{Argv: p.Argv}
 	case hosts.KindUnit:
 		return perUnit(s, p.Units)
 	case hosts.KindOnePassword:
-		s.OnePassword.Units = p.Units
+		ask := &probe.OnePasswordSpec{Units: p.Units}
 		for _, f := range p.Secrets {
-			s.OnePassword.Secrets = append(s.OnePassword.Secrets, probe.Secret{Name: f.Path, Path: f.Path, Owner: f.Owner, Group: f.Group, Mode: f.Mode})
+			ask.Secrets = append(ask.Secrets, probe.Secret{Name: f.Path, Path: f.Path, Owner: f.Owner, Group: f.Group, Mode: f.Mode})
 		}
+		s.Ask = ask
 	case hosts.KindHerculesCI:
+		ask := s.Ask.(*probe.HerculesSpec)
 		if len(p.Units) > 0 {
-			s.Hercules.Unit = p.Units[0]
+			ask.Unit = p.Units[0]
 		}
-		override(&s.Hercules.Quiet, p.Quiet)
+		override(&ask.Quiet, p.Quiet)
 	}
 	if p.Strict {
 		s.Strict()
@@ -103,7 +105,7 @@ func perUnit(s probe.Spec, units []string) []probe.Spec {
 	specs := make([]probe.Spec, len(units))
 	for i, unit := range units {
 		one := s
-		one.Unit = &probe.UnitSpec{Unit: unit}
+		one.Ask = &probe.UnitSpec{Unit: unit}
 		if len(units) > 1 {
 			one.Name += " " + unit
 		}

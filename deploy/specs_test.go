@@ -22,16 +22,16 @@ func TestSpec(t *testing.T) {
 		want func(*probe.Spec)
 	}{
 		{"http", hosts.Probe{Kind: hosts.KindHTTP, URL: "https://x/", Status: 204, Body: "a.b"}, func(s *probe.Spec) {
-			s.HTTP = &probe.HTTPSpec{URL: "https://x/", Status: 204, Body: `a\.b`}
+			s.Ask = &probe.HTTPSpec{URL: "https://x/", Status: 204, Body: `a\.b`}
 		}},
-		{"tcp", hosts.Probe{Kind: hosts.KindTCP, Address: "x:25"}, func(s *probe.Spec) { s.TCP = &probe.TCPSpec{Address: "x:25"} }},
-		{"command", hosts.Probe{Kind: hosts.KindCommand, Argv: []string{"a", "b"}}, func(s *probe.Spec) { s.Command = &probe.CommandSpec{Argv: []string{"a", "b"}} }},
-		{"unit", hosts.Probe{Kind: hosts.KindUnit, Units: []string{"a.service"}}, func(s *probe.Spec) { s.Unit = &probe.UnitSpec{Unit: "a.service"} }},
+		{"tcp", hosts.Probe{Kind: hosts.KindTCP, Address: "x:25"}, func(s *probe.Spec) { s.Ask = &probe.TCPSpec{Address: "x:25"} }},
+		{"command", hosts.Probe{Kind: hosts.KindCommand, Argv: []string{"a", "b"}}, func(s *probe.Spec) { s.Ask = &probe.CommandSpec{Argv: []string{"a", "b"}} }},
+		{"unit", hosts.Probe{Kind: hosts.KindUnit, Units: []string{"a.service"}}, func(s *probe.Spec) { s.Ask = &probe.UnitSpec{Unit: "a.service"} }},
 		{"no new failed units", hosts.Probe{Kind: hosts.KindNoNewFailedUnits}, func(*probe.Spec) {}},
 		{"1Password", hosts.Probe{Kind: hosts.KindOnePassword, Units: []string{"o.service"}, Secrets: []hosts.Secret{{Path: "/run/s", Owner: "o", Group: "g", Mode: "0600"}}}, func(s *probe.Spec) {
-			s.OnePassword = &probe.OnePasswordSpec{Units: []string{"o.service"}, Secrets: []probe.Secret{{Name: "/run/s", Path: "/run/s", Owner: "o", Group: "g", Mode: "0600"}}}
+			s.Ask = &probe.OnePasswordSpec{Units: []string{"o.service"}, Secrets: []probe.Secret{{Name: "/run/s", Path: "/run/s", Owner: "o", Group: "g", Mode: "0600"}}}
 		}},
-		{"Hercules", hosts.Probe{Kind: hosts.KindHerculesCI, Units: []string{"h.service"}}, func(s *probe.Spec) { s.Hercules.Unit = "h.service" }},
+		{"Hercules", hosts.Probe{Kind: hosts.KindHerculesCI, Units: []string{"h.service"}}, func(s *probe.Spec) { ask[probe.HerculesSpec](s).Unit = "h.service" }},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			c.p.Name, c.p.From, c.p.OnFail, c.p.Timing = "mine", hosts.FromHost, hosts.OnFailAlert, timing
@@ -60,9 +60,18 @@ func TestSpecKeepsTheDefaultsOfItsKind(t *testing.T) {
 	}
 }
 
+// ask is what a spec asks, of the type that the test knows it to be.
+func ask[T any](spec any) *T {
+	s, ok := spec.(probe.Spec)
+	if !ok {
+		s = *spec.(*probe.Spec)
+	}
+	return s.Ask.(any).(*T)
+}
+
 func TestSpecOfSeveralUnitsIsOneForEach(t *testing.T) {
 	got := spec(hosts.Probe{Name: "web", Kind: hosts.KindUnit, Units: []string{"a.service", "b.service"}})
-	if len(got) != 2 || got[0].Unit.Unit != "a.service" || got[1].Unit.Unit != "b.service" || got[0].Name != "web a.service" || got[1].Name != "web b.service" {
+	if len(got) != 2 || ask[probe.UnitSpec](got[0]).Unit != "a.service" || ask[probe.UnitSpec](got[1]).Unit != "b.service" || got[0].Name != "web a.service" || got[1].Name != "web b.service" {
 		t.Errorf("got %+v", got)
 	}
 	if got := spec(hosts.Probe{Name: "web", Kind: hosts.KindUnit, Units: []string{"a.service"}}); got[0].Name != "web" {
@@ -74,7 +83,7 @@ func TestStrictWidensTheWindows(t *testing.T) {
 	strict := spec(hosts.Probe{Kind: hosts.KindHerculesCI, Strict: true})[0]
 	want := probe.Defaults(probe.KindHercules)
 	want.Strict()
-	if strict.Soak != want.Soak || strict.Hercules.Quiet != want.Hercules.Quiet {
+	if strict.Soak != want.Soak || ask[probe.HerculesSpec](strict).Quiet != ask[probe.HerculesSpec](want).Quiet {
 		t.Errorf("got %+v", strict)
 	}
 }
@@ -95,10 +104,10 @@ func TestExpectationsBecomeWhatThePresetsRead(t *testing.T) {
 	if err != nil || len(specs) != 3 {
 		t.Fatalf("got %+v, %v", specs, err)
 	}
-	if s := specs[0].OnePassword; s.TokenFile != "/etc/opnix-token" || len(s.Secrets) != 1 || s.Secrets[0].Path != "/run/secrets/db" || s.NotConfigured {
+	if s := ask[probe.OnePasswordSpec](specs[0]); s.TokenFile != "/etc/opnix-token" || len(s.Secrets) != 1 || s.Secrets[0].Path != "/run/secrets/db" || s.NotConfigured {
 		t.Errorf("1Password: %+v", s)
 	}
-	if s := specs[1].Hercules; s.NotConfigured {
+	if s := ask[probe.HerculesSpec](specs[1]); s.NotConfigured {
 		t.Errorf("Hercules: %+v", s)
 	}
 	if host, deployer := from(specs, probe.FromHost), from(specs, probe.FromDeployer); len(host) != 2 || len(deployer) != 1 || deployer[0].Name != "web" || len(specs) != 3 {

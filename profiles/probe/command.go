@@ -13,13 +13,56 @@ import (
 	"time"
 )
 
+// CommandSpec runs a program without a shell. On a host its name is looked up
+// in the toplevel's sw/bin and it gets only PATH, HOME and LC_ALL; on the
+// deployer it is looked up in PATH and inherits the environment.
+type CommandSpec struct {
+	Argv []string `json:"argv"`
+	// ExitCode is the wanted exit code.
+	ExitCode int `json:"exit_code,omitempty"`
+	// Output is a regular expression (RE2) that the first 64 KiB of standard
+	// output must match; empty for any.
+	Output string `json:"output,omitempty"`
+}
+
+func (c *CommandSpec) validate() error {
+	if len(c.Argv) == 0 || c.Argv[0] == "" {
+		return errors.New("argv must name a program")
+	}
+	for _, arg := range c.Argv {
+		if len(arg) > longestArgument || strings.ContainsRune(arg, 0) {
+			return fmt.Errorf("an argument must be at most %d bytes without NUL", longestArgument)
+		}
+	}
+	if c.ExitCode < 0 || c.ExitCode > 255 {
+		return fmt.Errorf("exit_code must be from 0 to 255, not %d", c.ExitCode)
+	}
+	return validPattern("output", c.Output)
+}
+
 // outputLimit caps what is kept of a command's output.
 const outputLimit = 64 << 10
 
-func (a attempt) command(ctx context.Context) finding {
-	c := a.Command
+func commandKind() kind {
+	return kind{
+		About: About{
+			Kind: KindCommand, Vantages: []string{FromHost, FromDeployer}, Text: "a program ends as wanted",
+			Params: []Param{
+				{Name: "argv", Type: Texts, Required: true, Text: "the program and its arguments; there is no shell"},
+				{Name: "exit_code", Type: Number, Default: "0", Text: "the wanted exit code"},
+				{Name: "output", Type: Text, Text: "a regular expression that the first 64 KiB of standard output match"},
+			},
+		},
+		question: func() Question { return &CommandSpec{} },
+		defaults: func(s *Spec) { s.Timeout = 0 },
+	}
+}
+
+func (*CommandSpec) units() []string { return nil }
+
+func (c *CommandSpec) try(ctx context.Context, a attempt) finding {
 	expected := c.expected()
-	cmd, output, said := a.prepare(ctx)
+	cmd, output, said := c.prepare(ctx, a.host)
 	err := cmd.Run()
 	if cmd.Process != nil {
 		_ = endGroup(cmd) // what the program left behind must not outlive the probe
@@ -42,14 +85,14 @@ func (a attempt) command(ctx context.Context) finding {
 }
 
 // prepare makes the command, in a process group of its own that ends with ctx.
-func (a attempt) prepare(ctx context.Context) (cmd *exec.Cmd, output, said *head) {
-	program := a.Command.Argv[0]
-	if a.host != nil && !strings.Contains(program, "/") {
-		program = filepath.Join(a.host.Systemd.Bin, program)
+func (c *CommandSpec) prepare(ctx context.Context, host *Host) (cmd *exec.Cmd, output, said *head) {
+	program := c.Argv[0]
+	if host != nil && !strings.Contains(program, "/") {
+		program = filepath.Join(host.Systemd.Bin, program)
 	}
-	cmd = exec.CommandContext(ctx, program, a.Command.Argv[1:]...)
-	if a.host != nil {
-		cmd.Env, cmd.Dir = a.host.Systemd.Env(), "/"
+	cmd = exec.CommandContext(ctx, program, c.Argv[1:]...)
+	if host != nil {
+		cmd.Env, cmd.Dir = host.Systemd.Env(), "/"
 	}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return endGroup(cmd) }
@@ -75,7 +118,7 @@ func (a attempt) notStarted(expected string, err error) finding {
 	return fail("not-started", expected, "the program was not started").because(err.Error())
 }
 
-func (c CommandSpec) expected() string {
+func (c *CommandSpec) expected() string {
 	text := fmt.Sprintf("%s ends with %d", filepath.Base(c.Argv[0]), c.ExitCode)
 	if c.Output != "" {
 		text += " and prints what matches " + c.Output

@@ -12,7 +12,7 @@ import (
 
 func shell(script string) Spec {
 	s := quick(KindCommand)
-	s.Command.Argv = []string{"/bin/sh", "-c", script}
+	ask[CommandSpec](s).Argv = []string{"/bin/sh", "-c", script}
 	return s
 }
 
@@ -40,15 +40,15 @@ func TestCommand(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := quick(KindCommand)
-			s.Command = &c.spec
+			s.Ask = &c.spec
 			for i, arg := range c.spec.Argv {
-				s.Command.Argv[i] = onThisMachine(t, arg)
+				ask[CommandSpec](s).Argv[i] = onThisMachine(t, arg)
 			}
 			runOne(t, s, stand.host(nil)).want(t, c.verdict, c.class, c.contains)
 		})
 	}
 	missing := quick(KindCommand)
-	missing.From, missing.Command.Argv = FromDeployer, []string{"no-such-program-anywhere"}
+	missing.From, ask[CommandSpec](missing).Argv = FromDeployer, []string{"no-such-program-anywhere"}
 	runOne(t, missing, nil).want(t, Unknown, "not-started", "")
 }
 

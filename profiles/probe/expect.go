@@ -48,17 +48,11 @@ func (s *Spec) Expect(evaluated json.RawMessage) error {
 			return fmt.Errorf("read the expectations of probe %s: %v", clean(s.Name), err)
 		}
 	}
-	switch s.Kind {
-	case KindOnePassword:
-		if s.OnePassword == nil {
-			s.OnePassword = &OnePasswordSpec{}
-		}
-		s.OnePassword.expect(e)
-	case KindHercules:
-		if s.Hercules == nil {
-			s.Hercules = &HerculesSpec{}
-		}
-		s.Hercules.expect(e)
+	switch question := s.Ask.(type) {
+	case *OnePasswordSpec:
+		question.expect(e)
+	case *HerculesSpec:
+		question.expect(e)
 	default:
 		return nil
 	}

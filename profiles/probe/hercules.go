@@ -2,6 +2,7 @@ package probe
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"regexp"
@@ -11,6 +12,46 @@ import (
 
 	"github.com/hbohlen/hdeploy/profiles/systemd"
 )
+
+// HerculesSpec says where the agent keeps what and how long it must be quiet.
+type HerculesSpec struct {
+	// Unit is hercules-ci-agent.service if empty.
+	Unit string `json:"unit,omitempty"`
+	// User owns the files, hercules-ci-agent if empty.
+	User string `json:"user,omitempty"`
+	// BaseDirectory is /var/lib/hercules-ci-agent if empty. TokenPath and
+	// CachesPath are, if empty, the agent's defaults in its directory secrets.
+	BaseDirectory string `json:"base_directory,omitempty"`
+	TokenPath     string `json:"token_path,omitempty"`
+	CachesPath    string `json:"caches_path,omitempty"`
+	// Quiet is how long the agent must be online without a socket error.
+	// "Agent online." is printed before the service has accepted the session,
+	// so that it alone proves little.
+	Quiet time.Duration `json:"quiet,omitempty"`
+	// Endpoints (host:port) are tried with TCP and TLS when the agent is not
+	// well, to tell a fault of the network from one of the host. Empty means the
+	// two that the agent speaks to.
+	Endpoints []string `json:"endpoints,omitempty"`
+	// NotConfigured is as in [OnePasswordSpec].
+	NotConfigured bool `json:"not_configured,omitempty"`
+}
+
+func (h *HerculesSpec) validate() error {
+	if h.Unit != "" {
+		if err := validUnit(h.Unit); err != nil {
+			return err
+		}
+	}
+	if h.Quiet < 0 || h.Quiet > longestWindow {
+		return fmt.Errorf("quiet must be from 0s to %s, not %s", longestWindow, h.Quiet)
+	}
+	for _, endpoint := range h.Endpoints {
+		if err := validAddress(endpoint); err != nil {
+			return err
+		}
+	}
+	return errors.Join(validPath("base_directory", h.BaseDirectory), validPath("token_path", h.TokenPath), validPath("caches_path", h.CachesPath))
+}
 
 const agentExpected = "the agent runs, is online and stays so"
 
@@ -22,8 +63,32 @@ const (
 
 // hercules judges the unit, then the files, then what the agent says of itself
 // in this invocation.
-func (a attempt) hercules(ctx context.Context) finding {
-	h := a.Hercules.withDefaults()
+func herculesKind() kind {
+	return kind{
+		About: About{
+			Kind: KindHercules, Preset: true, Vantages: []string{FromHost}, Text: "the Hercules CI agent runs, is online and stays so",
+			Params: []Param{
+				{Name: "unit", Type: Text, Default: `"hercules-ci-agent.service"`, Text: "the agent's unit"},
+				{Name: "user", Type: Text, Default: `"hercules-ci-agent"`, Text: "who owns its files"},
+				{Name: "base_directory", Type: Text, Default: "the configuration's", Text: "where the agent keeps its state"},
+				{Name: "token_path", Type: Text, Default: "the configuration's", Text: "the cluster join token"},
+				{Name: "caches_path", Type: Text, Default: "the configuration's", Text: "binary-caches.json"},
+				{Name: "quiet", Type: Duration, Default: `"5s"`, Text: "how long it must be online without an error of its connection"},
+				{Name: "endpoints", Type: Texts, Default: "Hercules CI's", Text: "host:port, tried when the agent is not well, to tell a fault of the network from the host's own"},
+			},
+		},
+		question: func() Question { return &HerculesSpec{Quiet: 5 * time.Second} },
+		defaults: func(s *Spec) { s.Settle, s.Deadline, s.Interval = 5*time.Second, 90*time.Second, 2*time.Second },
+	}
+}
+
+func (h *HerculesSpec) units() []string { return []string{h.withDefaults().Unit} }
+
+func (h *HerculesSpec) try(ctx context.Context, a attempt) finding {
+	return a.hercules(ctx, h.withDefaults())
+}
+
+func (a attempt) hercules(ctx context.Context, h HerculesSpec) finding {
 	units, err := a.host.Systemd.Show(ctx, append([]string{h.Unit}, onePasswordUnits()...)...)
 	if err != nil {
 		return silent(agentExpected, err)

@@ -151,11 +151,11 @@ func FuzzShow(f *testing.F) {
 		}
 		for _, kind := range []Kind{KindNoNewFailedUnits, KindOnePassword, KindHercules} {
 			spec := Defaults(kind)
-			if spec.Hercules != nil {
-				spec.Hercules.BaseDirectory, spec.Hercules.Endpoints = s.dir, []string{"127.0.0.1:1"}
+			if spec.Kind == KindHercules {
+				ask[HerculesSpec](spec).BaseDirectory, ask[HerculesSpec](spec).Endpoints = s.dir, []string{"127.0.0.1:1"}
 			}
 			a := attempt{Spec: spec, host: s.host(&b)}
-			r := a.try(t.Context()).result(spec)
+			r := a.Ask.try(t.Context(), a).result(spec)
 			if r.Verdict == "" || clean(r.Seen) != r.Seen || clean(r.Evidence) != r.Evidence {
 				t.Errorf("%+v", r)
 			}

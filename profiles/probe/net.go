@@ -15,13 +15,64 @@ import (
 	"time"
 )
 
+// HTTPSpec asks for one answer to a GET request. TLS certificates are
+// verified against the roots of the machine that asks; proxies are not used.
+type HTTPSpec struct {
+	URL string `json:"url"`
+	// Status is the wanted status code; zero for any from 200 to 299.
+	Status int `json:"status,omitempty"`
+	// Body is a regular expression (RE2) that the first MiB of the body must
+	// match; empty for any.
+	Body string `json:"body,omitempty"`
+	// FollowRedirects goes up to ten redirects far; otherwise a redirect is an
+	// answer like any other.
+	FollowRedirects bool `json:"follow_redirects,omitempty"`
+}
+
+// TCPSpec asks whether something accepts connections. The connection is closed
+// at once, without a byte sent. Do not use it on sshd's port: sshd takes that
+// for a broken client, logs it, and from OpenSSH 9.8 on locks the address out
+// after a few of them (PerSourcePenalties).
+type TCPSpec struct {
+	// Address is host:port.
+	Address string `json:"address"`
+}
+
+func (h *HTTPSpec) validate() error {
+	u, err := url.Parse(h.URL)
+	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+		return errors.New("url must be an absolute http or https URL")
+	}
+	if u.User != nil {
+		return errors.New("url must not hold a user name or password")
+	}
+	if h.Status != 0 && (h.Status < 100 || h.Status > 599) {
+		return fmt.Errorf("status must be from 100 to 599, not %d", h.Status)
+	}
+	return validPattern("body", h.Body)
+}
+
 // bodyLimit caps what is read of an answer.
 const bodyLimit = 1 << 20
 
-func (a attempt) tcp(ctx context.Context) finding {
-	expected := a.TCP.Address + " accepts connections"
+func tcpKind() kind {
+	return kind{
+		About: About{
+			Kind: KindTCP, Vantages: []string{FromHost, FromDeployer}, Text: "something accepts connections at an address",
+			Params: []Param{{Name: "address", Type: Text, Required: true, Text: "host:port; not sshd's, which punishes connections without a login"}},
+		},
+		question: func() Question { return &TCPSpec{} },
+	}
+}
+
+func (t *TCPSpec) validate() error { return validAddress(t.Address) }
+
+func (*TCPSpec) units() []string { return nil }
+
+func (t *TCPSpec) try(ctx context.Context, a attempt) finding {
+	expected := t.Address + " accepts connections"
 	began := time.Now()
-	conn, err := new(net.Dialer).DialContext(ctx, "tcp", a.TCP.Address)
+	conn, err := new(net.Dialer).DialContext(ctx, "tcp", t.Address)
 	if err != nil {
 		return a.unreached(expected, err)
 	}
@@ -29,15 +80,32 @@ func (a attempt) tcp(ctx context.Context) finding {
 	return pass(expected, "accepted in "+since(began))
 }
 
-func (a attempt) http(ctx context.Context) finding {
-	expected := a.HTTP.expected()
+func httpKind() kind {
+	return kind{
+		About: About{
+			Kind: KindHTTP, Vantages: []string{FromHost, FromDeployer}, Text: "a GET request is answered as wanted",
+			Params: []Param{
+				{Name: "url", Type: Text, Required: true, Text: "an absolute http or https URL"},
+				{Name: "status", Type: Number, Default: "200 to 299", Text: "the wanted status code"},
+				{Name: "body", Type: Text, Text: "a regular expression that the first MiB of the body matches"},
+				{Name: "follow_redirects", Type: Flag, Default: "false", Text: "go where a redirect leads, up to ten times"},
+			},
+		},
+		question: func() Question { return &HTTPSpec{} },
+	}
+}
+
+func (*HTTPSpec) units() []string { return nil }
+
+func (h *HTTPSpec) try(ctx context.Context, a attempt) finding {
+	expected := h.expected()
 	transport := &http.Transport{DisableKeepAlives: true, MaxResponseHeaderBytes: 64 << 10, ForceAttemptHTTP2: true}
 	defer transport.CloseIdleConnections()
 	client := &http.Client{Transport: transport}
-	if !a.HTTP.FollowRedirects {
+	if !h.FollowRedirects {
 		client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, a.HTTP.URL, nil)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, h.URL, nil)
 	if err != nil {
 		return unknown("invalid", expected, "the URL cannot be asked")
 	}
@@ -48,10 +116,10 @@ func (a attempt) http(ctx context.Context) finding {
 		return a.unreached(expected, err)
 	}
 	defer answer.Body.Close()
-	return a.HTTP.judge(expected, answer, began)
+	return h.judge(expected, answer, began)
 }
 
-func (h HTTPSpec) judge(expected string, answer *http.Response, began time.Time) finding {
+func (h *HTTPSpec) judge(expected string, answer *http.Response, began time.Time) finding {
 	seen := "status " + answer.Status
 	if !h.wanted(answer.StatusCode) {
 		f := fail("status", expected, seen)
@@ -74,14 +142,14 @@ func (h HTTPSpec) judge(expected string, answer *http.Response, began time.Time)
 	return pass(expected, seen+" and a matching body in "+since(began))
 }
 
-func (h HTTPSpec) wanted(status int) bool {
+func (h *HTTPSpec) wanted(status int) bool {
 	if h.Status == 0 {
 		return status >= 200 && status <= 299
 	}
 	return status == h.Status
 }
 
-func (h HTTPSpec) expected() string {
+func (h *HTTPSpec) expected() string {
 	what := "status 2xx"
 	if h.Status != 0 {
 		what = fmt.Sprintf("status %d", h.Status)

@@ -105,7 +105,7 @@ func TestHTTP(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			s := quick(KindHTTP)
-			s.From, s.HTTP, s.Timeout = FromDeployer, &c.spec, 500*time.Millisecond
+			s.From, s.Ask, s.Timeout = FromDeployer, &c.spec, 500*time.Millisecond
 			s.Deadline = s.Timeout
 			r := runOne(t, s, nil)
 			r.want(t, c.verdict, c.class, c.contains)
@@ -120,7 +120,7 @@ func TestHTTP(t *testing.T) {
 func TestNameNotResolved(t *testing.T) {
 	const impossible = "no..such.host"
 	s := quick(KindHTTP)
-	s.HTTP.URL = "http://" + impossible + "/?key=hidden"
+	ask[HTTPSpec](s).URL = "http://" + impossible + "/?key=hidden"
 	s.From = FromDeployer
 	r := runOne(t, s, nil)
 	r.want(t, Unknown, "dns", "no such host")
@@ -130,19 +130,19 @@ func TestNameNotResolved(t *testing.T) {
 	s.From = FromHost
 	runOne(t, s, newStandIn(t).host(nil)).want(t, Fail, "dns", "")
 	tcp := quick(KindTCP)
-	tcp.From, tcp.TCP.Address = FromDeployer, impossible+":80"
+	tcp.From, ask[TCPSpec](tcp).Address = FromDeployer, impossible+":80"
 	runOne(t, tcp, nil).want(t, Unknown, "dns", "")
 }
 
 func TestTCP(t *testing.T) {
 	s := quick(KindTCP)
-	s.TCP.Address = silentListener(t)
+	ask[TCPSpec](s).Address = silentListener(t)
 	host := newStandIn(t).host(nil)
 	runOne(t, s, host).want(t, Pass, "", "accepted")
-	s.TCP.Address = refusing(t)
+	ask[TCPSpec](s).Address = refusing(t)
 	runOne(t, s, host).want(t, Fail, "refused", "refused")
 	// 192.0.2.0/24 is kept free for documentation: no answer, or no way there.
-	s.TCP.Address, s.Timeout, s.Deadline = "192.0.2.1:80", 200*time.Millisecond, 200*time.Millisecond
+	ask[TCPSpec](s).Address, s.Timeout, s.Deadline = "192.0.2.1:80", 200*time.Millisecond, 200*time.Millisecond
 	if r := runOne(t, s, host); r.Verdict != Fail {
 		t.Errorf("got %+v", r)
 	}

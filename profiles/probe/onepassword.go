@@ -10,9 +10,77 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/hbohlen/hdeploy/profiles/systemd"
 )
+
+// OnePasswordSpec says what OpNix should have put on the host. Empty parts are
+// filled by [Spec.Expect]; what is still empty then is not judged.
+type OnePasswordSpec struct {
+	// Units are the candidates for the unit that fetches the secrets, the first
+	// loaded one counts. Empty means opnix-secrets.service, which every OpNix
+	// that has a unit defines, then onepassword-secrets.service, the name of the
+	// option that is often taken for the unit's.
+	Units     []string `json:"units,omitempty"`
+	TokenFile string   `json:"token_file,omitempty"`
+	Secrets   []Secret `json:"secrets,omitempty"`
+	// NotConfigured says that the evaluated configuration does not enable the
+	// service, so that only what the host has was judged.
+	NotConfigured bool `json:"not_configured,omitempty"`
+}
+
+// Secret is one file that OpNix writes. Empty fields but Path are not judged.
+type Secret struct {
+	Name string `json:"name"`
+	Path string `json:"path"`
+	// Owner and Group are names, or numbers in decimal.
+	Owner string `json:"owner,omitempty"`
+	Group string `json:"group,omitempty"`
+	// Mode is octal, for instance "0600".
+	Mode string `json:"mode,omitempty"`
+	// Services are units that use the secret and must be ordered after the unit
+	// that fetches it; a name without a suffix is a service.
+	Services []string `json:"services,omitempty"`
+}
+
+func (o *OnePasswordSpec) validate() error {
+	for _, u := range o.Units {
+		if err := validUnit(u); err != nil {
+			return err
+		}
+	}
+	if err := validPath("token_file", o.TokenFile); err != nil {
+		return err
+	}
+	if len(o.Secrets) > mostSecrets {
+		return fmt.Errorf("more than %d secrets", mostSecrets)
+	}
+	for _, secret := range o.Secrets {
+		if err := secret.validate(); err != nil {
+			return fmt.Errorf("secret %s: %w", clean(secret.Name), err)
+		}
+	}
+	return nil
+}
+
+func (s Secret) validate() error {
+	if s.Path == "" {
+		return errors.New("path is missing")
+	}
+	if err := validPath("path", s.Path); err != nil {
+		return err
+	}
+	if s.Mode != "" && !octalMode.MatchString(s.Mode) {
+		return fmt.Errorf("mode must be octal, not %q", s.Mode)
+	}
+	for _, service := range s.Services {
+		if err := validUnit(asUnit(service)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
 
 // The exit codes of OpNix 0.10 and later.
 const (
@@ -20,17 +88,43 @@ const (
 	opnixRateLimited      = 75
 )
 
+func onePasswordKind() kind {
+	return kind{
+		About: About{
+			Kind: KindOnePassword, Preset: true, Vantages: []string{FromHost}, Text: "OpNix fetched every declared secret from 1Password",
+			Params: []Param{
+				{Name: "units", Type: Texts, Default: `["opnix-secrets.service", "onepassword-secrets.service"]`, Text: "candidates for OpNix's unit; the first that is loaded counts"},
+				{Name: "token_file", Type: Text, Default: "the configuration's", Text: "where the service account's token is"},
+				{Name: "secrets", Type: Tables, Default: "the configuration's", Text: "the files that OpNix writes", Of: []Param{
+					{Name: "name", Type: Text, Default: "its path", Text: "what to call it"},
+					{Name: "path", Type: Text, Required: true, Text: "the file"},
+					{Name: "owner", Type: Text, Text: "the user that owns it"},
+					{Name: "group", Type: Text, Text: "the group that owns it"},
+					{Name: "mode", Type: Text, Text: `its mode in octal, for instance "0600"`},
+					{Name: "services", Type: Texts, Text: "units that use it, and so start after OpNix's"},
+				}},
+			},
+		},
+		question: func() Question { return &OnePasswordSpec{} },
+		defaults: func(s *Spec) { s.Deadline = 60 * time.Second },
+	}
+}
+
+func (o *OnePasswordSpec) units() []string {
+	if len(o.Units) > 0 {
+		return o.Units
+	}
+	return onePasswordUnits()
+}
+
 const secretsExpected = "OpNix fetched every declared secret"
 
 // onePassword judges OpNix's unit first, then what it wrote. The unit alone
 // proves little: without a token it warns and ends well, and it stays "active"
 // for as long as the host is up.
-func (a attempt) onePassword(ctx context.Context) finding {
-	spec := *a.OnePassword
-	candidates := spec.Units
-	if len(candidates) == 0 {
-		candidates = onePasswordUnits()
-	}
+func (o *OnePasswordSpec) try(ctx context.Context, a attempt) finding {
+	spec := *o
+	candidates := spec.units()
 	units, err := a.host.Systemd.Show(ctx, candidates...)
 	if err != nil {
 		return silent(secretsExpected, err)
@@ -55,10 +149,10 @@ func (a attempt) onePassword(ctx context.Context) finding {
 			return found
 		}
 	}
-	if f, ok := a.consumersOrdered(ctx, u); !ok {
+	if f, ok := o.consumersOrdered(ctx, a, u); !ok {
 		return f
 	}
-	return a.secretsThere(u)
+	return o.secretsThere(a, u)
 }
 
 // resolve picks the first candidate that is loaded. A candidate that is an
@@ -73,16 +167,16 @@ func resolve(units map[string]systemd.Unit, candidates []string) (systemd.Unit, 
 }
 
 // secretsThere is the pass, with what is worth knowing about it.
-func (a attempt) secretsThere(u systemd.Unit) finding {
-	f := pass(secretsExpected, fmt.Sprintf("%s; %d secrets as declared", describe(u), len(a.OnePassword.Secrets)))
+func (o *OnePasswordSpec) secretsThere(a attempt, u systemd.Unit) finding {
+	f := pass(secretsExpected, fmt.Sprintf("%s; %d secrets as declared", describe(u), len(o.Secrets)))
 	note := ""
 	if a.host.Baseline.untouched(u) {
 		note = "the unit was not run again in this trial"
 	}
-	return f.because(a.OnePassword.said(note))
+	return f.because(o.said(note))
 }
 
-func (o OnePasswordSpec) said(note string) string {
+func (o *OnePasswordSpec) said(note string) string {
 	return judgedAlone(note, o.NotConfigured, "onepassword-secrets")
 }
 
@@ -98,7 +192,7 @@ func judgedAlone(note string, notConfigured bool, service string) string {
 }
 
 // consumers are the units that use secrets, without duplicates.
-func (o OnePasswordSpec) consumers() []string {
+func (o *OnePasswordSpec) consumers() []string {
 	var names []string
 	for _, s := range o.Secrets {
 		for _, service := range s.Services {
@@ -111,8 +205,8 @@ func (o OnePasswordSpec) consumers() []string {
 
 // consumersOrdered wants every consumer loaded and started after the unit.
 // Wants= is not asked for: a consumer may require it instead.
-func (a attempt) consumersOrdered(ctx context.Context, u systemd.Unit) (f finding, ok bool) {
-	names := a.OnePassword.consumers()
+func (o *OnePasswordSpec) consumersOrdered(ctx context.Context, a attempt, u systemd.Unit) (f finding, ok bool) {
+	names := o.consumers()
 	if len(names) == 0 {
 		return finding{}, true
 	}
@@ -136,7 +230,7 @@ func (a attempt) consumersOrdered(ctx context.Context, u systemd.Unit) (f findin
 }
 
 // token looks whether there is a token at all.
-func (o OnePasswordSpec) token() flaw {
+func (o *OnePasswordSpec) token() flaw {
 	if o.TokenFile == "" {
 		return flaw{}
 	}

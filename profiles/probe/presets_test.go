@@ -37,13 +37,13 @@ func newVault(t *testing.T) *vault {
 	}
 	v.write("token", "ops_"+secretBytes)
 	v.write("secret", secretBytes)
-	v.spec.OnePassword.TokenFile = filepath.Join(v.dir, "token")
-	v.spec.OnePassword.Secrets = []Secret{{Name: "joinToken", Path: filepath.Join(v.dir, "secret"), Owner: me.Username, Group: group.Name, Mode: "0600",
+	ask[OnePasswordSpec](v.spec).TokenFile = filepath.Join(v.dir, "token")
+	ask[OnePasswordSpec](v.spec).Secrets = []Secret{{Name: "joinToken", Path: filepath.Join(v.dir, "secret"), Owner: me.Username, Group: group.Name, Mode: "0600",
 		Services: []string{"hercules-ci-agent"}}}
 	return v
 }
 
-func (v *vault) secret() *Secret { return &v.spec.OnePassword.Secrets[0] }
+func (v *vault) secret() *Secret { return &ask[OnePasswordSpec](v.spec).Secrets[0] }
 
 func must(t *testing.T, err error) {
 	t.Helper()
@@ -64,7 +64,7 @@ func TestOnePassword(t *testing.T) {
 			must(t, os.Symlink(v.secret().Path, filepath.Join(v.dir, "link")))
 			v.secret().Path = filepath.Join(v.dir, "link")
 		}, Pass, "", ""},
-		{"nothing declared", func(_ *testing.T, v *vault) { v.spec.OnePassword = &OnePasswordSpec{NotConfigured: true} }, Pass, "", "judged by the host alone"},
+		{"nothing declared", func(_ *testing.T, v *vault) { v.spec.Ask = &OnePasswordSpec{NotConfigured: true} }, Pass, "", "judged by the host alone"},
 		{"second candidate", func(t *testing.T, v *vault) {
 			must(t, os.Remove(filepath.Join(v.dir, "units/opnix-secrets.service")))
 			v.unit(strings.Split(recorded(t, "good.show"), "\n\n")[0], "Id=onepassword-secrets.service")
@@ -72,10 +72,10 @@ func TestOnePassword(t *testing.T) {
 		}, Pass, "", "onepassword-secrets.service is active/exited"},
 		{"no unit", func(t *testing.T, v *vault) { must(t, os.Remove(filepath.Join(v.dir, "units/opnix-secrets.service"))) }, Fail, "no-unit", ""},
 		{"missing token and a good end", func(t *testing.T, v *vault) { v.journal(v.invocation, "warn.opnix-secrets.json", time.Minute) }, Fail, "no-token", "WARNING: Token file"},
-		{"token taken away", func(t *testing.T, v *vault) { must(t, os.Remove(v.spec.OnePassword.TokenFile)) }, Fail, "no-token", "does not exist"},
+		{"token taken away", func(t *testing.T, v *vault) { must(t, os.Remove(ask[OnePasswordSpec](v.spec).TokenFile)) }, Fail, "no-token", "does not exist"},
 		{"token emptied", func(_ *testing.T, v *vault) { v.write("token", "") }, Fail, "empty-token", "empty"},
-		{"token is a directory", func(_ *testing.T, v *vault) { v.spec.OnePassword.TokenFile = v.dir }, Fail, "no-token", "directory"},
-		{"token open to all", func(t *testing.T, v *vault) { must(t, os.Chmod(v.spec.OnePassword.TokenFile, 0o644)) }, Fail, "mode", "0644"},
+		{"token is a directory", func(_ *testing.T, v *vault) { ask[OnePasswordSpec](v.spec).TokenFile = v.dir }, Fail, "no-token", "directory"},
+		{"token open to all", func(t *testing.T, v *vault) { must(t, os.Chmod(ask[OnePasswordSpec](v.spec).TokenFile, 0o644)) }, Fail, "mode", "0644"},
 		{"secret missing", func(t *testing.T, v *vault) { must(t, os.Remove(v.secret().Path)) }, Fail, "missing-file", "secret joinToken"},
 		{"secret empty", func(_ *testing.T, v *vault) { v.write("secret", "") }, Fail, "empty-file", "empty"},
 		{"secret is a directory", func(_ *testing.T, v *vault) { v.secret().Path = v.dir }, Fail, "not-a-file", "directory"},
@@ -155,7 +155,7 @@ func TestOnePasswordWarnedBefore(t *testing.T) {
 	v := newVault(t)
 	v.journal(v.invocation, "warn.opnix-secrets.json", time.Hour)
 	b := v.before()
-	must(t, os.Remove(v.spec.OnePassword.TokenFile))
+	must(t, os.Remove(ask[OnePasswordSpec](v.spec).TokenFile))
 	r := runOne(t, v.spec, v.host(b))
 	r.want(t, Unknown, ClassFailedBefore, "WARNING: Token file")
 	if MustRollBack([]Result{r}) {
@@ -198,7 +198,7 @@ func newAgentHost(t *testing.T) *agentHost {
 	a.write("secrets/binary-caches.json", caches)
 	service := httptest.NewTLSServer(nil)
 	t.Cleanup(service.Close)
-	a.spec.Hercules = &HerculesSpec{User: me.Username, BaseDirectory: a.dir, Quiet: 5 * time.Second, Endpoints: []string{service.Listener.Addr().String()}}
+	a.spec.Ask = &HerculesSpec{User: me.Username, BaseDirectory: a.dir, Quiet: 5 * time.Second, Endpoints: []string{service.Listener.Addr().String()}}
 	return a
 }
 
@@ -216,7 +216,7 @@ func TestHercules(t *testing.T) {
 	}
 	unreachable := func(then func(*testing.T, *agentHost)) func(*testing.T, *agentHost) {
 		return func(t *testing.T, a *agentHost) {
-			a.spec.Hercules.Endpoints = []string{refusing(t)}
+			ask[HerculesSpec](a.spec).Endpoints = []string{refusing(t)}
 			then(t, a)
 		}
 	}
@@ -227,7 +227,7 @@ func TestHercules(t *testing.T) {
 		contains       string
 	}{
 		{"online", func(*testing.T, *agentHost) {}, Pass, "", "online for 1m"},
-		{"not configured", func(_ *testing.T, a *agentHost) { a.spec.Hercules.NotConfigured = true }, Pass, "", "services.hercules-ci-agent: judged by the host alone"},
+		{"not configured", func(_ *testing.T, a *agentHost) { ask[HerculesSpec](a.spec).NotConfigured = true }, Pass, "", "services.hercules-ci-agent: judged by the host alone"},
 		{"online too short", func(_ *testing.T, a *agentHost) { a.journal(a.invocation, "good.hercules-ci-agent.json", time.Second) }, Fail, "not-ready", "quiet for 5s"},
 		{"old trouble", func(_ *testing.T, a *agentHost) { a.journal(a.invocation, "warn.hercules-ci-agent.json", time.Minute) }, Pass, "", ""},
 		{"trouble now", func(_ *testing.T, a *agentHost) { a.journal(a.invocation, "warn.hercules-ci-agent.json", time.Second) }, Unknown, "remote", agentRecovering},
@@ -282,7 +282,7 @@ func TestHercules(t *testing.T) {
 		{"token read-only", func(t *testing.T, a *agentHost) {
 			must(t, os.Chmod(filepath.Join(a.dir, "secrets/cluster-join-token.key"), 0o400))
 		}, Pass, "", ""},
-		{"token of another user", func(_ *testing.T, a *agentHost) { a.spec.Hercules.User = "65533" }, Fail, "owner", ""},
+		{"token of another user", func(_ *testing.T, a *agentHost) { ask[HerculesSpec](a.spec).User = "65533" }, Fail, "owner", ""},
 		{"token missing", func(t *testing.T, a *agentHost) {
 			must(t, os.Remove(filepath.Join(a.dir, "secrets/cluster-join-token.key")))
 		}, Fail, "missing-file", ""},

@@ -123,7 +123,10 @@ func (f finding) result(s Spec) Result {
 		r.Policy = Alert
 	}
 	if f.verdict != Pass {
-		r.Units = append(f.units, s.units()...)
+		r.Units = f.units
+		if s.Ask != nil {
+			r.Units = append(r.Units, s.Ask.units()...)
+		}
 	}
 	return r
 }

@@ -76,7 +76,7 @@ func judge(ctx context.Context, s Spec, host *Host) finding {
 	for {
 		limit := w.limit(time.Now())
 		trying, done := context.WithTimeout(ctx, limit)
-		f := a.try(trying)
+		f := s.Ask.try(trying, a)
 		cutShort := trying.Err() != nil && limit < s.limit()
 		done()
 		if ctx.Err() != nil {
@@ -174,27 +174,5 @@ func sleep(ctx context.Context, d time.Duration) bool {
 		return false
 	case <-timer.C:
 		return true
-	}
-}
-
-// try asks once.
-func (a attempt) try(ctx context.Context) finding {
-	switch a.Kind {
-	case KindUnit:
-		return a.unit(ctx)
-	case KindHTTP:
-		return a.http(ctx)
-	case KindTCP:
-		return a.tcp(ctx)
-	case KindCommand:
-		return a.command(ctx)
-	case KindNoNewFailedUnits:
-		return a.noNewFailedUnits(ctx)
-	case KindCurrentSystem:
-		return a.currentSystem()
-	case KindOnePassword:
-		return a.onePassword(ctx)
-	default:
-		return a.hercules(ctx)
 	}
 }

@@ -28,14 +28,14 @@ func script(t *testing.T, codes ...int) Spec {
 	}
 	s := Defaults(KindCommand)
 	s.Name, s.From = "try", FromDeployer
-	s.Command.Argv = []string{path}
+	ask[CommandSpec](s).Argv = []string{path}
 	s.Deadline, s.Interval = 1500*time.Millisecond, 50*time.Millisecond
 	return s
 }
 
 func tries(t *testing.T, s Spec) int {
 	t.Helper()
-	content, err := os.ReadFile(filepath.Join(filepath.Dir(s.Command.Argv[0]), "n"))
+	content, err := os.ReadFile(filepath.Join(filepath.Dir(ask[CommandSpec](s).Argv[0]), "n"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -99,7 +99,7 @@ func TestCutShortTryDoesNotReplaceEvidence(t *testing.T) {
 	s := Defaults(KindCommand)
 	s.From, s.Deadline, s.Interval, s.Timeout = FromDeployer, 400*time.Millisecond, 100*time.Millisecond, 350*time.Millisecond
 	mark := filepath.Join(t.TempDir(), "mark")
-	s.Command.Argv = []string{"/bin/sh", "-c", "[ -e " + mark + " ] && exec " + onThisMachine(t, "/bin/sleep") + " 60; : > " + mark + "; exit 7"}
+	ask[CommandSpec](s).Argv = []string{"/bin/sh", "-c", "[ -e " + mark + " ] && exec " + onThisMachine(t, "/bin/sleep") + " 60; : > " + mark + "; exit 7"}
 	runOne(t, s, nil).want(t, Fail, "exit-code", "ended with 7")
 }
 
@@ -108,7 +108,7 @@ func TestCancelEndsRunSoon(t *testing.T) {
 	defer cancel()
 	waiting, hanging := script(t, 0), script(t, 0)
 	waiting.Settle = time.Minute
-	hanging.Command.Argv = []string{onThisMachine(t, "/bin/sleep"), "60"}
+	ask[CommandSpec](hanging).Argv = []string{onThisMachine(t, "/bin/sleep"), "60"}
 	hanging.Deadline = time.Minute
 	began := time.Now()
 	for _, r := range Run(ctx, []Spec{waiting, hanging}, nil, nil) {

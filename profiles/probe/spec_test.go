@@ -13,19 +13,20 @@ func complete(kind Kind) Spec {
 	s := Defaults(kind)
 	switch kind {
 	case KindUnit:
-		s.Unit.Unit = "nginx.service"
+		ask[UnitSpec](s).Unit = "nginx.service"
 	case KindHTTP:
-		s.HTTP.URL = "https://example.org/health"
+		ask[HTTPSpec](s).URL = "https://example.org/health"
 	case KindTCP:
-		s.TCP.Address = "127.0.0.1:80"
+		ask[TCPSpec](s).Address = "127.0.0.1:80"
 	case KindCommand:
-		s.Command.Argv = []string{"true"}
+		ask[CommandSpec](s).Argv = []string{"true"}
 	}
 	return s
 }
 
 func TestDefaultsAreValid(t *testing.T) {
-	for _, kind := range Kinds {
+	for _, about := range Catalogue() {
+		kind := about.Kind
 		s := complete(kind)
 		if err := s.Validate(); err != nil {
 			t.Errorf("%s: %v", kind, err)
@@ -51,7 +52,7 @@ func TestDefaultsAreValid(t *testing.T) {
 func TestStrictAndAtRest(t *testing.T) {
 	s := Defaults(KindHercules)
 	s.Strict()
-	if s.Hercules.Quiet != 45*time.Second || s.Soak <= 120*time.Second {
+	if ask[HerculesSpec](s).Quiet != 45*time.Second || s.Soak <= 120*time.Second {
 		t.Errorf("got %+v", s)
 	}
 	rest := s.AtRest()
@@ -88,29 +89,29 @@ func TestValidate(t *testing.T) {
 		{"negative timeout", KindUnit, func(s *Spec) { s.Timeout = -1 }, "timeout"},
 		{"no passes", KindUnit, func(s *Spec) { s.Passes = 0 }, "passes"},
 		{"passes that do not fit", KindUnit, func(s *Spec) { s.Passes, s.Interval, s.Deadline = 5, time.Second, 3*time.Second }, "do not fit"},
-		{"no parameters", KindUnit, func(s *Spec) { s.Unit = nil }, "no parameters"},
-		{"other parameters", KindUnit, func(s *Spec) { s.TCP = &TCPSpec{} }, "parameters of kind tcp"},
-		{"no suffix", KindUnit, func(s *Spec) { s.Unit.Unit = "nginx" }, "not the name of a unit"},
-		{"pattern", KindUnit, func(s *Spec) { s.Unit.Unit = "*.service" }, "not the name of a unit"},
-		{"option", KindUnit, func(s *Spec) { s.Unit.Unit = "--force.service" }, "not the name of a unit"},
-		{"state", KindUnit, func(s *Spec) { s.Unit.Active = "running" }, "state of systemd"},
-		{"no host", KindHTTP, func(s *Spec) { s.HTTP.URL = "/health" }, "absolute"},
-		{"file URL", KindHTTP, func(s *Spec) { s.HTTP.URL = "file:///etc/passwd" }, "absolute"},
-		{"password", KindHTTP, func(s *Spec) { s.HTTP.URL = "http://a:b@example.org" }, "password"},
-		{"status", KindHTTP, func(s *Spec) { s.HTTP.Status = 20 }, "status"},
-		{"body", KindHTTP, func(s *Spec) { s.HTTP.Body = "(" }, "regular expression"},
-		{"no port", KindTCP, func(s *Spec) { s.TCP.Address = "example.org" }, "host:port"},
-		{"port", KindTCP, func(s *Spec) { s.TCP.Address = "example.org:0" }, "port"},
-		{"empty argv", KindCommand, func(s *Spec) { s.Command.Argv = nil }, "argv"},
-		{"NUL", KindCommand, func(s *Spec) { s.Command.Argv = []string{"a\x00b"} }, "NUL"},
-		{"exit code", KindCommand, func(s *Spec) { s.Command.ExitCode = 256 }, "exit_code"},
-		{"token path", KindOnePassword, func(s *Spec) { s.OnePassword.TokenFile = "token" }, "absolute path"},
-		{"no secret path", KindOnePassword, func(s *Spec) { s.OnePassword.Secrets = []Secret{{Name: "a"}} }, "path is missing"},
-		{"mode", KindOnePassword, func(s *Spec) { s.OnePassword.Secrets = []Secret{{Path: "/a", Mode: "rw"}} }, "octal"},
-		{"service", KindOnePassword, func(s *Spec) { s.OnePassword.Secrets = []Secret{{Path: "/a", Services: []string{"-x"}}} }, "not the name of a unit"},
-		{"quiet", KindHercules, func(s *Spec) { s.Hercules.Quiet = -1 }, "quiet"},
-		{"base", KindHercules, func(s *Spec) { s.Hercules.BaseDirectory = "x" }, "absolute path"},
-		{"endpoint", KindHercules, func(s *Spec) { s.Hercules.Endpoints = []string{"example.org"} }, "host:port"},
+		{"no parameters", KindUnit, func(s *Spec) { s.Ask = nil }, "no parameters"},
+		{"other parameters", KindUnit, func(s *Spec) { s.Ask = &TCPSpec{} }, "parameters of another kind"},
+		{"no suffix", KindUnit, func(s *Spec) { ask[UnitSpec](s).Unit = "nginx" }, "not the name of a unit"},
+		{"pattern", KindUnit, func(s *Spec) { ask[UnitSpec](s).Unit = "*.service" }, "not the name of a unit"},
+		{"option", KindUnit, func(s *Spec) { ask[UnitSpec](s).Unit = "--force.service" }, "not the name of a unit"},
+		{"state", KindUnit, func(s *Spec) { ask[UnitSpec](s).Active = "running" }, "state of systemd"},
+		{"no host", KindHTTP, func(s *Spec) { ask[HTTPSpec](s).URL = "/health" }, "absolute"},
+		{"file URL", KindHTTP, func(s *Spec) { ask[HTTPSpec](s).URL = "file:///etc/passwd" }, "absolute"},
+		{"password", KindHTTP, func(s *Spec) { ask[HTTPSpec](s).URL = "http://a:b@example.org" }, "password"},
+		{"status", KindHTTP, func(s *Spec) { ask[HTTPSpec](s).Status = 20 }, "status"},
+		{"body", KindHTTP, func(s *Spec) { ask[HTTPSpec](s).Body = "(" }, "regular expression"},
+		{"no port", KindTCP, func(s *Spec) { ask[TCPSpec](s).Address = "example.org" }, "host:port"},
+		{"port", KindTCP, func(s *Spec) { ask[TCPSpec](s).Address = "example.org:0" }, "port"},
+		{"empty argv", KindCommand, func(s *Spec) { ask[CommandSpec](s).Argv = nil }, "argv"},
+		{"NUL", KindCommand, func(s *Spec) { ask[CommandSpec](s).Argv = []string{"a\x00b"} }, "NUL"},
+		{"exit code", KindCommand, func(s *Spec) { ask[CommandSpec](s).ExitCode = 256 }, "exit_code"},
+		{"token path", KindOnePassword, func(s *Spec) { ask[OnePasswordSpec](s).TokenFile = "token" }, "absolute path"},
+		{"no secret path", KindOnePassword, func(s *Spec) { ask[OnePasswordSpec](s).Secrets = []Secret{{Name: "a"}} }, "path is missing"},
+		{"mode", KindOnePassword, func(s *Spec) { ask[OnePasswordSpec](s).Secrets = []Secret{{Path: "/a", Mode: "rw"}} }, "octal"},
+		{"service", KindOnePassword, func(s *Spec) { ask[OnePasswordSpec](s).Secrets = []Secret{{Path: "/a", Services: []string{"-x"}}} }, "not the name of a unit"},
+		{"quiet", KindHercules, func(s *Spec) { ask[HerculesSpec](s).Quiet = -1 }, "quiet"},
+		{"base", KindHercules, func(s *Spec) { ask[HerculesSpec](s).BaseDirectory = "x" }, "absolute path"},
+		{"endpoint", KindHercules, func(s *Spec) { ask[HerculesSpec](s).Endpoints = []string{"example.org"} }, "host:port"},
 	} {
 		s := complete(c.kind)
 		c.change(&s)
@@ -141,24 +142,24 @@ func TestExpect(t *testing.T) {
 		{Name: "alpha", Path: "/s/alpha", Owner: "hercules-ci-agent", Group: "users", Mode: "0400", Services: []string{"hercules-ci-agent"}},
 		{Name: "zeta", Path: "/s/zeta", Owner: "root", Group: "root", Mode: "0600", Services: []string{}},
 	}}
-	if !reflect.DeepEqual(*s.OnePassword, want) {
-		t.Errorf("got %+v", *s.OnePassword)
+	if !reflect.DeepEqual(*ask[OnePasswordSpec](s), want) {
+		t.Errorf("got %+v", *ask[OnePasswordSpec](s))
 	}
 	h := Defaults(KindHercules)
-	h.Hercules.CachesPath = "/given"
+	ask[HerculesSpec](h).CachesPath = "/given"
 	if err := h.Expect(json.RawMessage(evaluated)); err != nil {
 		t.Fatal(err)
 	}
-	if h.Hercules.BaseDirectory != "/var/lib/hca" || h.Hercules.TokenPath != "/s/alpha" || h.Hercules.CachesPath != "/given" || h.Hercules.NotConfigured {
-		t.Errorf("got %+v", *h.Hercules)
+	if ask[HerculesSpec](h).BaseDirectory != "/var/lib/hca" || ask[HerculesSpec](h).TokenPath != "/s/alpha" || ask[HerculesSpec](h).CachesPath != "/given" || ask[HerculesSpec](h).NotConfigured {
+		t.Errorf("got %+v", *ask[HerculesSpec](h))
 	}
 	given := Defaults(KindOnePassword)
-	given.OnePassword = &OnePasswordSpec{Units: []string{"mine.service"}, Secrets: []Secret{{Path: "/mine"}}}
+	given.Ask = &OnePasswordSpec{Units: []string{"mine.service"}, Secrets: []Secret{{Path: "/mine"}}}
 	if err := given.Expect(json.RawMessage(evaluated)); err != nil {
 		t.Fatal(err)
 	}
-	if given.OnePassword.Units[0] != "mine.service" || len(given.OnePassword.Secrets) != 1 || given.OnePassword.TokenFile != "/etc/token" {
-		t.Errorf("what was given was replaced: %+v", *given.OnePassword)
+	if ask[OnePasswordSpec](given).Units[0] != "mine.service" || len(ask[OnePasswordSpec](given).Secrets) != 1 || ask[OnePasswordSpec](given).TokenFile != "/etc/token" {
+		t.Errorf("what was given was replaced: %+v", *ask[OnePasswordSpec](given))
 	}
 }
 
@@ -166,11 +167,11 @@ func TestExpectOfLessThanEverything(t *testing.T) {
 	for _, text := range []string{``, `null`, `{}`, `{"onepassword-secrets":null,"hercules-ci-agent":null,"units":null}`,
 		`{"onepassword-secrets":{"enable":false,"tokenFile":"/x"},"hercules-ci-agent":{"enable":null}}`} {
 		s, h := Defaults(KindOnePassword), Defaults(KindHercules)
-		if err := s.Expect(json.RawMessage(text)); err != nil || !s.OnePassword.NotConfigured || s.OnePassword.TokenFile != "" {
-			t.Errorf("%s: %v, %+v", text, err, *s.OnePassword)
+		if err := s.Expect(json.RawMessage(text)); err != nil || !ask[OnePasswordSpec](s).NotConfigured || ask[OnePasswordSpec](s).TokenFile != "" {
+			t.Errorf("%s: %v, %+v", text, err, *ask[OnePasswordSpec](s))
 		}
-		if err := h.Expect(json.RawMessage(text)); err != nil || !h.Hercules.NotConfigured {
-			t.Errorf("%s: %v, %+v", text, err, *h.Hercules)
+		if err := h.Expect(json.RawMessage(text)); err != nil || !ask[HerculesSpec](h).NotConfigured {
+			t.Errorf("%s: %v, %+v", text, err, *ask[HerculesSpec](h))
 		}
 	}
 	s := Defaults(KindOnePassword)

@@ -23,21 +23,6 @@ func (f finding) about(units []systemd.Unit) finding {
 	return f
 }
 
-// units are those that a spec of this kind always asks about.
-func (s Spec) units() []string {
-	switch {
-	case s.Kind == KindUnit && s.Unit != nil:
-		return []string{s.Unit.Unit}
-	case s.Kind == KindOnePassword && s.OnePassword != nil && len(s.OnePassword.Units) > 0:
-		return s.OnePassword.Units
-	case s.Kind == KindOnePassword:
-		return onePasswordUnits()
-	case s.Kind == KindHercules && s.Hercules != nil:
-		return []string{s.Hercules.withDefaults().Unit}
-	}
-	return nil
-}
-
 // UnitLines returns the last lines of this boot that a unit, or PID 1 about it,
 // wrote to the journal, oldest first, each short and safe to be shown. It
 // returns nothing where the journal cannot be read: what it is asked for is in

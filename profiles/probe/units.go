@@ -2,13 +2,37 @@ package probe
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/hbohlen/hdeploy/profiles/systemd"
 )
+
+// UnitSpec asks for the state of one systemd unit.
+type UnitSpec struct {
+	// Unit is the unit's name with its suffix.
+	Unit string `json:"unit"`
+	// Active is the wanted ActiveState, "active" if empty. A oneshot without
+	// RemainAfterExit= that did its work is "inactive".
+	Active string `json:"active,omitempty"`
+	// Sub is the wanted SubState; empty for any.
+	Sub string `json:"sub,omitempty"`
+}
+
+func (u *UnitSpec) validate() error {
+	if u.Active != "" && !slices.Contains(activeStates(), u.Active) {
+		return fmt.Errorf("active must be a state of systemd, not %q", clean(u.Active))
+	}
+	if len(u.Sub) > 64 {
+		return errors.New("sub must be at most 64 bytes")
+	}
+	return validUnit(u.Unit)
+}
 
 // currentSystemLink is what NixOS points to the running toplevel.
 const currentSystemLink = "/run/current-system"
@@ -36,8 +60,29 @@ func silent(expected string, err error) finding {
 	return unknown("systemd", expected, "systemd did not answer").because(err.Error())
 }
 
-func (a attempt) unit(ctx context.Context) finding {
-	wanted := *a.Unit
+func unitKind() kind {
+	return kind{
+		About: About{
+			Kind: KindUnit, Vantages: []string{FromHost}, Text: "a systemd unit is in the wanted state",
+			Params: []Param{
+				{Name: "unit", Type: Text, Required: true, Text: "the unit's name with its suffix"},
+				{Name: "active", Type: Text, Default: `"active"`, Words: activeStates(), Text: "the wanted ActiveState"},
+				{Name: "sub", Type: Text, Text: "the wanted SubState"},
+			},
+		},
+		question: func() Question { return &UnitSpec{} },
+		defaults: func(s *Spec) { s.OnUnknown = Rollback },
+	}
+}
+
+func activeStates() []string {
+	return []string{"active", "reloading", "inactive", "failed", "activating", "deactivating", "maintenance"}
+}
+
+func (u *UnitSpec) units() []string { return []string{u.Unit} }
+
+func (u *UnitSpec) try(ctx context.Context, a attempt) finding {
+	wanted := *u
 	if wanted.Active == "" {
 		wanted.Active = "active"
 	}
@@ -49,19 +94,19 @@ func (a attempt) unit(ctx context.Context) finding {
 	if err != nil {
 		return silent(expected, err)
 	}
-	u, ok := only(units)
+	found, ok := only(units)
 	hint := "systemctl status " + wanted.Unit
 	switch {
-	case !ok || u.Load != "loaded":
-		return fail("not-loaded", expected, describe(systemd.Unit{ID: wanted.Unit, Load: loadOf(u)})).try("systemctl cat " + wanted.Unit)
-	case u.Active == wanted.Active && (wanted.Sub == "" || u.Sub == wanted.Sub):
-		return pass(expected, describe(u))
-	case a.host.Baseline.failedBefore(u):
-		return failedBefore(expected, u, "").try(hint)
-	case u.Failing():
-		return fail("failed", expected, describe(u)).because(a.lastWords(ctx, u)).try("journalctl -u " + u.ID + " -e")
+	case !ok || found.Load != "loaded":
+		return fail("not-loaded", expected, describe(systemd.Unit{ID: wanted.Unit, Load: loadOf(found)})).try("systemctl cat " + wanted.Unit)
+	case found.Active == wanted.Active && (wanted.Sub == "" || found.Sub == wanted.Sub):
+		return pass(expected, describe(found))
+	case a.host.Baseline.failedBefore(found):
+		return failedBefore(expected, found, "").try(hint)
+	case found.Failing():
+		return fail("failed", expected, describe(found)).because(a.lastWords(ctx, found)).try("journalctl -u " + found.ID + " -e")
 	}
-	return fail("state", expected, describe(u)).try(hint)
+	return fail("state", expected, describe(found)).try(hint)
 }
 
 // only is the unit of an answer for one name; an alias is answered with the
@@ -103,7 +148,23 @@ func (a attempt) lastWords(ctx context.Context, u systemd.Unit) string {
 	return last
 }
 
-func (a attempt) noNewFailedUnits(ctx context.Context) finding {
+// FailedUnitsSpec asks that nothing fails which did not fail before.
+type FailedUnitsSpec struct{}
+
+func noNewFailedUnitsKind() kind {
+	return kind{
+		About:    About{Kind: KindNoNewFailedUnits, Preset: true, Vantages: []string{FromHost}, Text: "no unit fails that did not fail before, and none restarts again and again"},
+		question: func() Question { return &FailedUnitsSpec{} },
+		// A unit that starts and then dies is seen only by looking on.
+		defaults: func(s *Spec) { s.OnUnknown, s.Deadline, s.Soak = Rollback, 15*time.Second, 8*time.Second },
+	}
+}
+
+func (*FailedUnitsSpec) validate() error { return nil }
+
+func (*FailedUnitsSpec) units() []string { return nil }
+
+func (*FailedUnitsSpec) try(ctx context.Context, a attempt) finding {
 	expected := "no unit fails that did not fail before"
 	if a.host.Baseline == nil {
 		expected = "no unit fails"
@@ -140,7 +201,22 @@ func names(units []systemd.Unit) string {
 	return strings.Join(text, "; ")
 }
 
-func (a attempt) currentSystem() finding {
+// CurrentSystemSpec asks that the deployed system is the one that runs.
+type CurrentSystemSpec struct{}
+
+func currentSystemKind() kind {
+	return kind{
+		About:    About{Kind: KindCurrentSystem, Preset: true, Vantages: []string{FromHost}, Text: "the deployed system is the one that runs"},
+		question: func() Question { return &CurrentSystemSpec{} },
+		defaults: func(s *Spec) { s.OnUnknown, s.Deadline = Rollback, 5*time.Second },
+	}
+}
+
+func (*CurrentSystemSpec) validate() error { return nil }
+
+func (*CurrentSystemSpec) units() []string { return nil }
+
+func (*CurrentSystemSpec) try(_ context.Context, a attempt) finding {
 	return a.systemAt(currentSystemLink)
 }
 

@@ -165,38 +165,38 @@ func TestNoNewFailedUnits(t *testing.T) {
 func TestUnit(t *testing.T) {
 	s := newStandIn(t)
 	s.show("good.show")
-	ask := func(name string, change func(*UnitSpec), b *Baseline) Result {
+	probed := func(name string, change func(*UnitSpec), b *Baseline) Result {
 		probe := quick(KindUnit)
-		probe.Unit.Unit = name
+		ask[UnitSpec](probe).Unit = name
 		if change != nil {
-			change(probe.Unit)
+			change(ask[UnitSpec](probe))
 		}
 		return runOne(t, probe, s.host(b))
 	}
-	ask("hercules-ci-agent.service", nil, nil).want(t, Pass, "", "active/running")
-	ask("opnix-secrets.service", func(u *UnitSpec) { u.Sub = "running" }, nil).want(t, Fail, "state", "active/exited")
-	ask("no-such.service", nil, nil).want(t, Fail, "not-loaded", "not-found")
-	ask("no-such.service", func(u *UnitSpec) { u.Active = "inactive" }, nil).want(t, Fail, "not-loaded", "")
+	probed("hercules-ci-agent.service", nil, nil).want(t, Pass, "", "active/running")
+	probed("opnix-secrets.service", func(u *UnitSpec) { u.Sub = "running" }, nil).want(t, Fail, "state", "active/exited")
+	probed("no-such.service", nil, nil).want(t, Fail, "not-loaded", "not-found")
+	probed("no-such.service", func(u *UnitSpec) { u.Active = "inactive" }, nil).want(t, Fail, "not-loaded", "")
 
 	s.show("crash.show")
 	b := s.before()
 	s.lines(b.Units["opnix-secrets.service"].Invocation, 0, "ERROR: Token file is empty!")
-	ask("opnix-secrets.service", nil, nil).want(t, Fail, "failed", "Token file is empty")
-	old := ask("opnix-secrets.service", nil, b)
+	probed("opnix-secrets.service", nil, nil).want(t, Fail, "failed", "Token file is empty")
+	old := probed("opnix-secrets.service", nil, b)
 	old.want(t, Unknown, ClassFailedBefore, "before the trial")
 	if MustRollBack([]Result{old}) || !Degraded([]Result{old}) {
 		t.Error("what failed before must alert and not roll back, although unknown rolls back for units")
 	}
 	s.change("opnix-secrets.service", "InvocationID=0000000000000000000000000000000f")
-	ask("opnix-secrets.service", nil, b).want(t, Fail, "failed", "")
+	probed("opnix-secrets.service", nil, b).want(t, Fail, "failed", "")
 
 	// systemd's own restarts of a loop that ran before are not the trial's.
 	s.change("hercules-ci-agent.service", "InvocationID=0000000000000000000000000000000f", "NRestarts=1")
-	ask("hercules-ci-agent.service", nil, b).want(t, Unknown, ClassFailedBefore, "")
+	probed("hercules-ci-agent.service", nil, b).want(t, Unknown, ClassFailedBefore, "")
 
 	s.write("hang", "")
 	probe := quick(KindUnit)
-	probe.Unit.Unit, probe.Timeout, probe.Deadline = "a.service", 200*time.Millisecond, 300*time.Millisecond
+	ask[UnitSpec](probe).Unit, probe.Timeout, probe.Deadline = "a.service", 200*time.Millisecond, 300*time.Millisecond
 	runOne(t, probe, s.host(nil)).want(t, Unknown, "systemd", "")
 }
 

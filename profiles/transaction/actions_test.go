@@ -35,7 +35,7 @@ func failedProbe(context.Context) []probe.Result {
 	return []probe.Result{{Name: "web", Verdict: probe.Fail, Policy: "rollback", Expected: "status 200", Seen: "status 502"}}
 }
 
-func withProbes(p *Plan) { p.Probes = []probe.Spec{{Name: "web"}} }
+func withProbes(p *Plan) { p.Probes = []probe.Spec{probe.Defaults(probe.KindCurrentSystem)} }
 
 func TestBootNeitherActivatesNorProbes(t *testing.T) {
 	r := newRig(t)
