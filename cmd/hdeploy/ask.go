@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -119,15 +118,6 @@ func local(t time.Time) string {
 		return ""
 	}
 	return t.Local().Format("2006-01-02 15:04")
-}
-
-// took is a duration in seconds as people read it.
-func took(seconds float64) string {
-	if seconds < 60 {
-		return fmt.Sprintf("%.1f s", max(seconds, 0))
-	}
-	d := time.Duration(seconds * float64(time.Second)).Round(time.Second)
-	return strings.TrimSuffix(strings.Replace(strings.Replace(d.String(), "h", " h ", 1), "m", " min ", 1), "s") + " s"
 }
 
 // commit is a revision as people read it.
