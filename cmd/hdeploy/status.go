@@ -37,7 +37,7 @@ func statusCommand(s streams) *cli.Command {
 			}
 			defer a.close()
 			if flake == "" && !c.Bool("no-flake") {
-				flake = a.inventory.Flake
+				flake = a.flake
 			}
 			return runStatus(c.Context, s, a, flake)
 		},
