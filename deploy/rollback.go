@@ -226,7 +226,7 @@ func (h *hostRun) abort(ctx context.Context) error {
 		case errors.As(err, &said):
 			return h.lost(said)
 		}
-		if err := h.redial(ctx, redialFirst, patient, h.askFacts); err != nil {
+		if err := h.reconnect(ctx); err != nil {
 			return h.lost(err)
 		}
 	}

@@ -290,7 +290,10 @@ func (e Engine) restore(ctx context.Context, r Record) error {
 			failures = append(failures, fmt.Sprintf("the commit could not be undone: %v", err))
 		}
 	}
-	note := ""
+	note := e.awaitGoingDown(bound, r)
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
 	if len(failures) == 0 && e.restartsBack(r) {
 		err := e.restartBack(bound, r)
 		if errors.Is(err, ErrRefused) || ctx.Err() != nil {
