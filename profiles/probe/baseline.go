@@ -85,16 +85,22 @@ func NewlyFailing(b Baseline, now map[string]systemd.Unit) []systemd.Unit {
 const crashLoop = 3
 
 // crashLooping returns the units that are not failing at this instant but
-// were restarted again and again. A restart by hand sets the counter to zero,
-// so that a counter below the old one began anew.
+// were restarted again and again.
 func crashLooping(b Baseline, now map[string]systemd.Unit) []systemd.Unit {
-	return changed(b, now, func(before, u systemd.Unit) bool {
-		grown := u.Restarts - before.Restarts
-		if grown < 0 {
-			grown = u.Restarts
-		}
-		return grown >= crashLoop && !u.Failing()
-	})
+	return changed(b, now, func(_, u systemd.Unit) bool { return b.restartsOf(u) >= crashLoop && !u.Failing() })
+}
+
+// restartsOf is how often systemd restarted the unit by itself since the baseline,
+// or since it was last started by hand. A restart by hand sets the counter to
+// zero, so that one below the old one began anew.
+func (b *Baseline) restartsOf(u systemd.Unit) int {
+	if b == nil {
+		return u.Restarts
+	}
+	if grown := u.Restarts - b.Units[u.ID].Restarts; grown >= 0 {
+		return grown
+	}
+	return u.Restarts
 }
 
 func changed(b Baseline, now map[string]systemd.Unit, bad func(before, u systemd.Unit) bool) []systemd.Unit {

@@ -56,9 +56,10 @@ echo "journalctl $*" >> "$d/calls"
 [ -e "$d/broken-journal" ] && { echo "No journal files were opened due to insufficient permissions." >&2; exit 1; }
 for a; do
 	case $a in
+	MESSAGE_ID=39f53479d3a045ac8e11786248231fbf | MESSAGE_ID=be02cf6855d2428ba40df7e9d022f03d) f=ended ;;
 	MESSAGE_ID=*) f=restarts ;;
 	_SYSTEMD_INVOCATION_ID=*) f=journal.${a#*=} ;;
-	--lines=1) f=last ;;
+	--lines=1) [ $# -eq 5 ] && f=last ;;
 	esac
 done
 [ -e "$d/$f" ] && /bin/cat "$d/$f"
@@ -157,6 +158,14 @@ func (s *standIn) unit(block string, changes ...string) {
 		s.t.Fatalf("no Id in %q", block)
 	}
 	s.write("units/"+id[1], strings.TrimSpace(block)+"\n\n")
+}
+
+// alias puts another name of a unit in place.
+func (s *standIn) alias(name, id string) {
+	s.t.Helper()
+	if err := os.Symlink(id, filepath.Join(s.dir, "units", name)); err != nil {
+		s.t.Fatal(err)
+	}
 }
 
 // change replaces properties of a unit that is in place.
