@@ -27,10 +27,10 @@ d=${0%/*}
 echo "systemctl $*" >> "$d/calls"
 [ -e "$d/hang" ] && exec /bin/sleep 60
 [ -e "$d/broken" ] && { echo "Failed to connect to bus: No such file or directory" >&2; exit 1; }
-field() { while IFS== read -r key value; do [ "$key" = "$2" ] && echo "$value"; done < "$1"; }
+field() { found=$3; while IFS== read -r key value; do [ "$key" = "$2" ] && found=$value; done < "$1"; echo "$found"; }
 each() { for f in "$d"/units/*; do [ -e "$f" ] && "$1" "$f"; done; }
 state() { echo "$(field "$1" Id) $(field "$1" LoadState) $(field "$1" ActiveState) $(field "$1" SubState) a unit"; }
-job() { j=$(field "$1" Job); [ -n "$j" ] && [ "$j" != 0 ] && echo "$j $(field "$1" Id) start waiting"; }
+job() { j=$(field "$1" Job); [ -n "$j" ] && [ "$j" != 0 ] && echo "$j $(field "$1" Id) start $(field "$1" JobState waiting)"; }
 case $1 in
 list-units) each state; exit 0 ;;
 list-jobs) each job; exit 0 ;;
