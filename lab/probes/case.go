@@ -27,7 +27,7 @@ import (
 //
 // and the rest says what hdeploy must have told. In knobs and probes the words
 // of [windows], such as @agent@, stand for waiting windows, which are short or
-// real. Try it alone, with short windows, then with the real ones:
+// real, and @address@ for the host's address. Try it alone, with short windows, then with the real ones:
 //
 //	go test -tags lab -count=1 ./lab/probes -probes.all -run 'TestProbes/part_of_the_name'
 //	go test -tags lab -count=1 -timeout 30m ./lab/probes -probes.real -run 'TestProbes/part_of_the_name'
@@ -61,7 +61,8 @@ type probeCase struct {
 type answer struct {
 	// probe is its name, where it is not the first.
 	probe string
-	// verdict and class must be exactly these.
+	// verdict and class must be exactly these; a | is between classes of which the
+	// instant decides.
 	verdict, class string
 	// seen, note and hint are words of what it saw, of the evidence, and of the hint.
 	seen, note, hint string
@@ -90,6 +91,18 @@ func after(d time.Duration, then act) act {
 		case <-time.After(d):
 			return then(ctx, h)
 		}
+	}
+}
+
+// and does one thing after the other.
+func and(acts ...act) act {
+	return func(ctx context.Context, h *lab.Host) error {
+		for _, do := range acts {
+			if err := do(ctx, h); err != nil {
+				return err
+			}
+		}
+		return nil
 	}
 }
 

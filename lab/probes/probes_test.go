@@ -105,7 +105,7 @@ func cases() []probeCase {
 	return slices.Concat(kindsCases, opnixCases, herculesCases)
 }
 
-func window() windows {
+func chosenWindows() windows {
 	if *inFull {
 		return realWindows
 	}
@@ -120,7 +120,7 @@ func writeSystems(ctx context.Context) error {
 	}
 	written := healthySystems()
 	for _, c := range cases() {
-		since, judged, err := c.systems(window())
+		since, judged, err := c.systems(chosenWindows())
 		if err != nil {
 			return fmt.Errorf("case %s: %v", c.name, err)
 		}
@@ -198,7 +198,7 @@ func TestProbes(t *testing.T) {
 // run makes the host and runs the case.
 func (c probeCase) run(ctx context.Context, waits func()) (*trial, error) {
 	name := fmt.Sprintf("case%d", hostCount.Add(1))
-	t := &trial{probeCase: c, windows: window(), dir: "/root/" + name}
+	t := &trial{probeCase: c, windows: chosenWindows(), dir: "/root/" + name}
 	if !*inFull {
 		waits = func() {} // short windows leave no room for more hosts
 	}

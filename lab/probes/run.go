@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -93,7 +94,8 @@ func (t *trial) inventory(system settings, probes string) string {
 		names = string(quoted)
 	}
 	return fmt.Sprintf("flake = %q\n\n[hosts.%s]\naddress = %q\nhost_keys = [%q]\nattribute = \"nixosConfigurations.%s.config.system.build.toplevel\"\ntimeouts = %s\nprobes = %s\n\n%s\n",
-		flakeDir, hostName, t.host.Address, t.host.HostKey(), attribute(system), timeouts, names, t.windows.expand(probes))
+		flakeDir, hostName, t.host.Address, t.host.HostKey(), attribute(system), timeouts, names,
+		strings.ReplaceAll(t.windows.expand(probes), "@address@", t.host.Address))
 }
 
 // deploy starts hdeploy.
@@ -222,7 +224,9 @@ func (t *trial) compare() error {
 	for _, a := range t.answers() {
 		got := told[a.probe]
 		expect(a.probe+": verdict", a.verdict, got.Verdict)
-		expect(a.probe+": class", a.class, got.Class)
+		if !slices.Contains(strings.Split(a.class, "|"), got.Class) {
+			expect(a.probe+": class", a.class, got.Class)
+		}
 		says(a.probe+": seen", a.seen, got.Seen)
 		says(a.probe+": note", a.note, got.Evidence)
 		says(a.probe+": hint", a.hint, got.Hint)
