@@ -43,7 +43,7 @@ func TestMain(m *testing.M) {
 	flag.Parse()
 	code := runTests(m)
 	if healthy := healthyCount.Load(); healthy > 0 {
-		fmt.Printf("healthy: %d deployments, %d rolled back\n", healthy, unhealthyCount.Load())
+		fmt.Printf("healthy: %d deployments, %d rolled back, %d degraded\n", healthy, rolledBack.Load(), degraded.Load())
 	}
 	fmt.Printf("probes: %d cases, %d wrong\n", right.Load()+wrong.Load(), wrong.Load())
 	os.Exit(code)
@@ -118,7 +118,10 @@ func writeSystems(ctx context.Context) error {
 	if err := workstation.NewFlake(ctx, flakeDir); err != nil {
 		return err
 	}
-	written := healthySystems()
+	written := map[string]settings{}
+	for _, system := range healthyPair() {
+		written[attribute(system)] = system
+	}
 	for _, c := range cases() {
 		since, judged, err := c.systems(chosenWindows())
 		if err != nil {
