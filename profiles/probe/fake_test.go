@@ -58,6 +58,7 @@ for a; do
 	case $a in
 	MESSAGE_ID=*) f=restarts ;;
 	_SYSTEMD_INVOCATION_ID=*) f=journal.${a#*=} ;;
+	_SYSTEMD_UNIT=*) f=journal.${a#*=} ;;
 	--lines=1) f=last ;;
 	esac
 done

@@ -94,10 +94,11 @@ type Unit struct {
 	FileState    string `json:"file_state,omitempty"`
 	ControlGroup string `json:"control_group,omitempty"`
 	Fragment     string `json:"fragment,omitempty"`
-	// After and Wants are the names the unit orders itself after and wants,
-	// whether those units exist or not.
-	After []string `json:"-"`
-	Wants []string `json:"-"`
+	// After, Wants and Requires are the names the unit orders itself after, wants
+	// and requires, whether those units exist or not.
+	After    []string `json:"-"`
+	Wants    []string `json:"-"`
+	Requires []string `json:"-"`
 	// RefusesStart says that only other units start it.
 	RefusesStart bool `json:"-"`
 	// Job is the id of a queued job, zero for none.
@@ -114,7 +115,7 @@ func (u Unit) Failing() bool {
 	return u.Active == "failed" || u.Active == "activating" && u.Sub == "auto-restart" && u.Result != "success"
 }
 
-const properties = "Id,LoadState,ActiveState,SubState,Result,InvocationID,NRestarts,MainPID,ExecMainStatus,UnitFileState,ControlGroup,FragmentPath,After,Wants,Job,RefuseManualStart,StateChangeTimestampMonotonic,ActiveEnterTimestampMonotonic,ExecMainStartTimestampMonotonic"
+const properties = "Id,LoadState,ActiveState,SubState,Result,InvocationID,NRestarts,MainPID,ExecMainStatus,UnitFileState,ControlGroup,FragmentPath,After,Wants,Requires,Job,RefuseManualStart,StateChangeTimestampMonotonic,ActiveEnterTimestampMonotonic,ExecMainStartTimestampMonotonic"
 
 // Show returns the named units by their ids; an alias comes back under the name
 // of the unit it stands for. A unit that does not exist is returned with Load
@@ -214,6 +215,8 @@ func parseBlock(block string) Unit {
 			u.After = strings.Fields(value)
 		case "Wants":
 			u.Wants = strings.Fields(value)
+		case "Requires":
+			u.Requires = strings.Fields(value)
 		case "RefuseManualStart":
 			u.RefusesStart = value == "yes"
 		case "Job":
