@@ -177,7 +177,7 @@ func notEvaluated(specs []probe.Spec) []probe.Spec {
 func alerting(specs []probe.Spec) []probe.Spec {
 	for i := range specs {
 		s := &specs[i]
-		s.OnFail, s.OnUnknown = probe.Alert, probe.Alert
+		s.OnFail, s.OnUnknown, s.AfterRollback = probe.Alert, probe.Alert, probe.Advisory
 	}
 	return notEvaluated(specs)
 }
@@ -186,6 +186,7 @@ func (h *hostRun) transactRollback(ctx context.Context, specs []probe.Spec) erro
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
+	h.glance(ctx, specs)
 	err := h.begin(ctx, specs)
 	var said *protocol.Error
 	if errors.As(err, &said) && said.Code == protocol.CodeNotSwitchable {

@@ -40,6 +40,7 @@ func (h *hostRun) transact(ctx context.Context) error {
 	if !h.run.activates() {
 		specs = nil // with ThenReboot they are asked after the boot
 	}
+	h.glance(ctx, specs)
 	begin := func(ctx context.Context) error {
 		err := h.begin(ctx, specs)
 		var said *protocol.Error
