@@ -280,7 +280,20 @@ func (h *hostRun) judgeUnchanged(ctx context.Context) error {
 func (h *hostRun) judged(results []probe.Result) {
 	h.results = append(h.results, results...)
 	for _, p := range results {
-		h.run.emit(event.Event{Type: "probe", Host: h.Name, Phase: event.Verify, Probe: toEvent(p)})
+		e := toEvent(p)
+		h.run.emit(event.Event{Type: "probe", Host: h.Name, Phase: event.Verify, Probe: e})
+		h.noteBeside(*e)
+	}
+}
+
+// noteBeside tells what a probe that passed has seen beside that: the answer shows
+// no such probe.
+func (h *hostRun) noteBeside(p event.Probe) {
+	if p.Verdict != probe.Pass {
+		return
+	}
+	for _, text := range p.Notes {
+		h.note("warning", "probe %s passed; %s", p.Name, text)
 	}
 }
 

@@ -128,12 +128,12 @@ func probeText(p event.Probe) string {
 		if p.Seen != "" {
 			text += "; seen " + oneLine(p.Seen)
 		}
+		for _, note := range p.Notes {
+			text += "; note: " + oneLine(note)
+		}
 	}
 	if p.Seconds > 0 {
 		text += " in " + seconds(p.Seconds)
-	}
-	for _, note := range p.Notes {
-		text += "; note: " + oneLine(note)
 	}
 	return text
 }
