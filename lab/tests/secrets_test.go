@@ -66,9 +66,13 @@ func markedSecrets() secrets {
 
 func (w *watched) vault(s secrets) {
 	w.t.Helper()
-	text, err := json.Marshal(map[string]string{
-		"op://lab/appSecret/value": s.app, "op://lab/herculesClusterJoinToken/value": s.token, "op://lab/herculesBinaryCaches/value": s.caches,
-	})
+	values := map[string]string{}
+	for _, vault := range []string{"lab", "The Lab"} {
+		values["op://"+vault+"/appSecret/value"] = s.app
+		values["op://"+vault+"/herculesClusterJoinToken/value"] = s.token
+		values["op://"+vault+"/herculesBinaryCaches/value"] = s.caches
+	}
+	text, err := json.Marshal(values)
 	if err != nil {
 		w.t.Fatal(err)
 	}
