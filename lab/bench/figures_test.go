@@ -160,12 +160,12 @@ func TestSwitchTimes(t *testing.T) {
 	}
 }
 
-func TestChildrenTimes(t *testing.T) {
-	if got, err := childrenTimes("said\n0m0.001000s 0m0.002000s\n0m0.030000s 0m1.005000s\n"); err != nil || got != 1035*time.Millisecond {
+func TestCPUTime(t *testing.T) {
+	if got, err := cpuTime("said\n35123\n"); err != nil || got != 35123*time.Microsecond {
 		t.Errorf("got %v, %v", got, err)
 	}
-	for _, text := range []string{"", "0m0.030000s 0m0.005000s", "a\nb", "0m0.0s 0m0.0s\n0m0.0s 0m0.0s"} {
-		if got, err := childrenTimes(text); err == nil {
+	for _, text := range []string{"", "0", "-3", "35123\nsaid"} {
+		if got, err := cpuTime(text); err == nil {
 			t.Errorf("%q: %v", text, got)
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -31,10 +32,16 @@ func presets() []probe.Spec {
 }
 
 // probeOnce starts the host's agent, has it judge the host, and tells on standard error
-// what CPU time the agent and its children took: dash's `times` prints that of the shell
-// and then of all that it waited for, each as user and system time.
-const probeOnce = `"$(ls /var/lib/hdeploy/agent/hdeploy-agent-*)" serve
-times >&2`
+// how many µs of CPU time the agent and its children took: a control group of their own
+// counts them exactly, where the times of processes may be counted in ticks of 10 ms.
+const probeOnce = `
+group=/sys/fs/cgroup/bench
+mkdir -p "$group"
+echo $$ >"$group/cgroup.procs"
+read -r _ before <"$group/cpu.stat"
+/var/lib/hdeploy/agent/hdeploy-agent-* serve
+read -r _ after <"$group/cpu.stat"
+echo $((after - before)) >&2`
 
 // measureProbes takes the CPU time that a host needs to judge itself by both presets, the
 // agent's start included, and counts the round trips until all answers are there.
@@ -126,25 +133,18 @@ func (b *bench) probe(ctx context.Context) (spent time.Duration, trips int, err 
 			return 0, 0, fmt.Errorf("probe %s: %s, %s: %s, %s", p.Name, p.Verdict, p.Class, p.Seen, p.Evidence)
 		}
 	}
-	spent, err = childrenTimes(stderr.String())
+	spent, err = cpuTime(stderr.String())
 	return spent, int(line.trips.Load()), err
 }
 
-// childrenTimes reads the second line of `times`, "0m0.020000s 0m0.010000s".
-func childrenTimes(text string) (time.Duration, error) {
+// cpuTime reads the last line of what [probeOnce] says.
+func cpuTime(text string) (time.Duration, error) {
 	lines := strings.Split(strings.TrimSpace(text), "\n")
-	var sum time.Duration
-	for field := range strings.FieldsSeq(lines[len(lines)-1]) {
-		spent, err := time.ParseDuration(field)
-		if err != nil {
-			return 0, fmt.Errorf("read the CPU times: %v in %q", err, text)
-		}
-		sum += spent
+	µs, err := strconv.ParseInt(lines[len(lines)-1], 10, 64)
+	if err != nil || µs <= 0 {
+		return 0, fmt.Errorf("read the CPU time: none in %q", text)
 	}
-	if len(lines) < 2 || sum <= 0 {
-		return 0, fmt.Errorf("read the CPU times: none in %q", text)
-	}
-	return sum, nil
+	return time.Duration(µs) * time.Microsecond, nil
 }
 
 // exchange counts the round trips of a conversation: how often one side spoke after it
