@@ -172,9 +172,9 @@ var opnixFaultCases = []probeCase{
 		outcome: "rolled-back", want: answer{verdict: "fail", class: "outage", hint: "status.1password.com"},
 	},
 	{
-		name: "opnix: it failed before and goes on failing", since: nil, system: opnixOf("fail", "auth").with(settings{"managerRevision": "2"}),
-		before: shell("systemctl is-system-running || true"), more: true, probes: onePassword,
-		outcome: "rolled-back", want: answer{verdict: "fail", class: "auth"},
+		name: "opnix: it failed before and fails again", since: opnixOf(), before: shell(": >/etc/opnix-token; systemctl restart opnix-secrets.service || true"),
+		system: opnixOf().with(settings{"managerRevision": "2"}), probes: onePassword,
+		outcome: "degraded", want: answer{verdict: "unknown", class: "failed-before", note: "Token file is empty", hint: "opnix token set"},
 	},
 }
 
@@ -256,7 +256,7 @@ var opnixUnitCases = []probeCase{
 		outcome: "rolled-back", want: answer{verdict: "fail", class: "ordering", seen: "not ordered", hint: "systemd.services.consumer.after"},
 	},
 	{
-		name: "opnix: a consumer that waits for the name that does not exist",
+		name:   "opnix: a consumer that waits for the name that does not exist",
 		system: consumed.with(consumer("After=onepassword-secrets.service\nWants=onepassword-secrets.service")), probes: onePassword,
 		outcome: "rolled-back", want: answer{verdict: "fail", class: "ordering", seen: "onepassword-secrets.service, which does not exist"},
 	},
