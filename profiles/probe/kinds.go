@@ -64,6 +64,8 @@ type Param struct {
 	Required bool   `json:"required,omitempty"`
 	// Default is what holds where nothing is given, as deploy.toml would write it.
 	Default string `json:"default,omitempty"`
+	// Example is a value as deploy.toml writes it, for who left out what is required.
+	Example string `json:"example,omitempty"`
 	// Words are the only values there are; none for any.
 	Words []string `json:"words,omitempty"`
 	Text  string   `json:"about"`
