@@ -25,6 +25,12 @@ type Baseline struct {
 	Failed        []string `json:"failed"`
 	ActiveTargets []string `json:"active_targets"`
 	Jobs          []int    `json:"jobs"`
+	// Listeners are the sockets that listened, if ListenersRead; otherwise they could
+	// not be read, or were too many.
+	Listeners     []Listener `json:"listeners,omitempty"`
+	ListenersRead bool       `json:"listeners_read,omitempty"`
+	// Files are the states of the files that probes ask about; see [Baseline.Add].
+	Files map[string]FileState `json:"files,omitempty"`
 	// JournalCursor is the journal's last entry; empty if there was none, or no
 	// journal to read.
 	JournalCursor string `json:"journal_cursor"`
@@ -32,9 +38,9 @@ type Baseline struct {
 	Monotonic int64 `json:"monotonic"`
 }
 
-// Take reads the baseline: units, jobs and the journal's end, side by side. A
-// journal that cannot be read is no error, since
-// probes can go by the clock instead.
+// Take reads the baseline: units, jobs, sockets and the journal's end, side by
+// side. A journal that cannot be read is no error, since probes can go by the
+// clock instead; nor are sockets, without which nothing is excused.
 func Take(ctx context.Context, m systemd.Manager) (Baseline, error) {
 	boot, err := bootID()
 	if err != nil {
@@ -45,6 +51,11 @@ func Take(ctx context.Context, m systemd.Manager) (Baseline, error) {
 	var unitsErr, jobsErr error
 	var looks sync.WaitGroup
 	looks.Go(func() { b.JournalCursor = journal{m}.cursor(ctx) })
+	looks.Go(func() {
+		var err error
+		b.Listeners, err = listeners(ctx, procRoot)
+		b.ListenersRead = err == nil
+	})
 	looks.Go(func() { jobs, jobsErr = m.Jobs(ctx) })
 	looks.Go(func() { b.Units, unitsErr = m.All(ctx) })
 	looks.Wait()
@@ -85,16 +96,22 @@ func NewlyFailing(b Baseline, now map[string]systemd.Unit) []systemd.Unit {
 const crashLoop = 3
 
 // crashLooping returns the units that are not failing at this instant but
-// were restarted again and again. A restart by hand sets the counter to zero,
-// so that a counter below the old one began anew.
+// were restarted again and again.
 func crashLooping(b Baseline, now map[string]systemd.Unit) []systemd.Unit {
-	return changed(b, now, func(before, u systemd.Unit) bool {
-		grown := u.Restarts - before.Restarts
-		if grown < 0 {
-			grown = u.Restarts
-		}
-		return grown >= crashLoop && !u.Failing()
-	})
+	return changed(b, now, func(_, u systemd.Unit) bool { return b.restartsOf(u) >= crashLoop && !u.Failing() })
+}
+
+// restartsOf is how often systemd restarted the unit by itself since the baseline,
+// or since it was last started by hand. A restart by hand sets the counter to
+// zero, so that one below the old one began anew.
+func (b *Baseline) restartsOf(u systemd.Unit) int {
+	if b == nil {
+		return u.Restarts
+	}
+	if grown := u.Restarts - b.Units[u.ID].Restarts; grown >= 0 {
+		return grown
+	}
+	return u.Restarts
 }
 
 func changed(b Baseline, now map[string]systemd.Unit, bad func(before, u systemd.Unit) bool) []systemd.Unit {

@@ -27,6 +27,7 @@ const (
 const (
 	messageStarting = "7d4958e842da4a758f6c1cdc7b36dcc5"
 	messageStarted  = "39f53479d3a045ac8e11786248231fbf"
+	messageFailed   = "be02cf6855d2428ba40df7e9d022f03d"
 	messageRestart  = "5eb03494b6584870a536b337290809b3"
 )
 
@@ -41,6 +42,8 @@ type entry struct {
 	pid1      bool
 	cursor    string
 	monotonic int64 // µs
+	// invocation is the one that PID 1 writes about.
+	invocation string
 }
 
 // read passes entries to each, oldest first, until it returns false or the
@@ -48,7 +51,7 @@ type entry struct {
 func (j journal) read(ctx context.Context, each func(entry) bool, args ...string) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	args = append([]string{"--quiet", "--no-pager", "--output=json", "--output-fields=MESSAGE,MESSAGE_ID,_PID"}, args...)
+	args = append([]string{"--quiet", "--no-pager", "--output=json", "--output-fields=MESSAGE,MESSAGE_ID,_PID,INVOCATION_ID"}, args...)
 	cmd := exec.CommandContext(ctx, filepath.Join(j.Bin, "journalctl"), args...)
 	cmd.Env = j.Env()
 	cmd.WaitDelay = time.Second
@@ -105,6 +108,7 @@ func parseEntry(line []byte) (entry, bool) {
 		Message   json.RawMessage `json:"MESSAGE"`
 		MessageID json.RawMessage `json:"MESSAGE_ID"`
 		PID       json.RawMessage `json:"_PID"`
+		About     json.RawMessage `json:"INVOCATION_ID"`
 		Cursor    string          `json:"__CURSOR"`
 		Monotonic string          `json:"__MONOTONIC_TIMESTAMP"`
 	}
@@ -114,6 +118,7 @@ func parseEntry(line []byte) (entry, bool) {
 	at, _ := strconv.ParseInt(raw.Monotonic, 10, 64)
 	return entry{
 		message: field(raw.Message), messageID: field(raw.MessageID), pid1: field(raw.PID) == "1", cursor: raw.Cursor, monotonic: at,
+		invocation: field(raw.About),
 	}, true
 }
 

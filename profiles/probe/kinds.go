@@ -19,6 +19,8 @@ const (
 	KindCommand          Kind = "command"
 	KindNoNewFailedUnits Kind = "no-new-failed-units"
 	KindCurrentSystem    Kind = "current-system"
+	KindFailedJobs       Kind = "failed-jobs"
+	KindSocket           Kind = "socket"
 	KindOnePassword      Kind = "onepassword-secrets"
 	KindHercules         Kind = "hercules-ci-agent"
 )
@@ -90,6 +92,8 @@ func kinds() []kind {
 		tcpKind(),
 		commandKind(),
 		noNewFailedUnitsKind(),
+		failedJobsKind(),
+		socketKind(),
 		currentSystemKind(),
 		onePasswordKind(),
 		herculesKind(),

@@ -14,6 +14,8 @@ func complete(kind Kind) Spec {
 	switch kind {
 	case KindUnit:
 		ask[UnitSpec](s).Unit = "nginx.service"
+	case KindSocket:
+		ask[SocketSpec](s).Unit = "nginx.service"
 	case KindHTTP:
 		ask[HTTPSpec](s).URL = "https://example.org/health"
 	case KindTCP:

@@ -2,37 +2,14 @@ package probe
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
 	"github.com/hbohlen/hdeploy/profiles/systemd"
 )
-
-// UnitSpec asks for the state of one systemd unit.
-type UnitSpec struct {
-	// Unit is the unit's name with its suffix.
-	Unit string `json:"unit"`
-	// Active is the wanted ActiveState, "active" if empty. A oneshot without
-	// RemainAfterExit= that did its work is "inactive".
-	Active string `json:"active,omitempty"`
-	// Sub is the wanted SubState; empty for any.
-	Sub string `json:"sub,omitempty"`
-}
-
-func (u *UnitSpec) validate() error {
-	if u.Active != "" && !slices.Contains(activeStates(), u.Active) {
-		return fmt.Errorf("active must be a state of systemd, not %q", clean(u.Active))
-	}
-	if len(u.Sub) > 64 {
-		return errors.New("sub must be at most 64 bytes")
-	}
-	return validUnit(u.Unit)
-}
 
 // currentSystemLink is what NixOS points to the running toplevel.
 const currentSystemLink = "/run/current-system"
@@ -58,64 +35,6 @@ func describe(u systemd.Unit) string {
 // silent is the finding for a systemd that gave no answer.
 func silent(expected string, err error) finding {
 	return unknown("systemd", expected, "systemd did not answer").because(err.Error())
-}
-
-func unitKind() kind {
-	return kind{
-		About: About{
-			Kind: KindUnit, Vantages: []string{FromHost}, Text: "a systemd unit is in the wanted state",
-			Params: []Param{
-				{Name: "unit", Type: Text, Required: true, Text: "the unit's name with its suffix"},
-				{Name: "active", Type: Text, Default: `"active"`, Words: activeStates(), Text: "the wanted ActiveState"},
-				{Name: "sub", Type: Text, Text: "the wanted SubState"},
-			},
-		},
-		question: func() Question { return &UnitSpec{} },
-		defaults: func(s *Spec) { s.OnUnknown = Rollback },
-	}
-}
-
-func activeStates() []string {
-	return []string{"active", "reloading", "inactive", "failed", "activating", "deactivating", "maintenance"}
-}
-
-func (u *UnitSpec) units() []string { return []string{u.Unit} }
-
-func (u *UnitSpec) try(ctx context.Context, a attempt) finding {
-	wanted := *u
-	if wanted.Active == "" {
-		wanted.Active = "active"
-	}
-	expected := wanted.Unit + " is " + wanted.Active
-	if wanted.Sub != "" {
-		expected += "/" + wanted.Sub
-	}
-	units, err := a.host.Systemd.Show(ctx, wanted.Unit)
-	if err != nil {
-		return silent(expected, err)
-	}
-	found, ok := only(units)
-	hint := "systemctl status " + wanted.Unit
-	switch {
-	case !ok || found.Load != "loaded":
-		return fail("not-loaded", expected, describe(systemd.Unit{ID: wanted.Unit, Load: loadOf(found)})).try("systemctl cat " + wanted.Unit)
-	case found.Active == wanted.Active && (wanted.Sub == "" || found.Sub == wanted.Sub):
-		return pass(expected, describe(found))
-	case a.host.Baseline.failedBefore(found):
-		return failedBefore(expected, found, "").try(hint)
-	case found.Failing():
-		return fail("failed", expected, describe(found)).because(a.lastWords(ctx, found)).try("journalctl -u " + found.ID + " -e")
-	}
-	return fail("state", expected, describe(found)).try(hint)
-}
-
-// only is the unit of an answer for one name; an alias is answered with the
-// unit's own id.
-func only(units map[string]systemd.Unit) (systemd.Unit, bool) {
-	for _, u := range units {
-		return u, len(units) == 1
-	}
-	return systemd.Unit{}, false
 }
 
 func loadOf(u systemd.Unit) string {

@@ -94,18 +94,29 @@ type Unit struct {
 	FileState    string `json:"file_state,omitempty"`
 	ControlGroup string `json:"control_group,omitempty"`
 	Fragment     string `json:"fragment,omitempty"`
+	// Names are the id and the aliases.
+	Names []string `json:"-"`
 	// After and Wants are the names the unit orders itself after and wants,
 	// whether those units exist or not.
 	After []string `json:"-"`
 	Wants []string `json:"-"`
+	// TriggeredBy are the timers, paths and sockets that start it.
+	TriggeredBy []string `json:"-"`
+	// Type is Type= of a service.
+	Type string `json:"-"`
+	// ConditionFailed says that the last start was skipped since a condition of the
+	// unit was not met.
+	ConditionFailed bool `json:"-"`
 	// RefusesStart says that only other units start it.
 	RefusesStart bool `json:"-"`
 	// Job is the id of a queued job, zero for none.
 	Job int `json:"job,omitempty"`
-	// StateChange and ActiveEnter are instants of CLOCK_MONOTONIC in µs.
+	// StateChange, ActiveEnter, and the start and the exit of the main process are
+	// instants of CLOCK_MONOTONIC in µs, the last ones there were; zero for never.
 	StateChange int64 `json:"-"`
 	ActiveEnter int64 `json:"-"`
 	ExecStart   int64 `json:"-"`
+	ExecExit    int64 `json:"-"`
 }
 
 // Failing says whether the unit is failed, or waits to be restarted after a
@@ -114,7 +125,7 @@ func (u Unit) Failing() bool {
 	return u.Active == "failed" || u.Active == "activating" && u.Sub == "auto-restart" && u.Result != "success"
 }
 
-const properties = "Id,LoadState,ActiveState,SubState,Result,InvocationID,NRestarts,MainPID,ExecMainStatus,UnitFileState,ControlGroup,FragmentPath,After,Wants,Job,RefuseManualStart,StateChangeTimestampMonotonic,ActiveEnterTimestampMonotonic,ExecMainStartTimestampMonotonic"
+const properties = "Id,Names,Type,TriggeredBy,ConditionResult,ConditionTimestampMonotonic,ExecMainExitTimestampMonotonic,LoadState,ActiveState,SubState,Result,InvocationID,NRestarts,MainPID,ExecMainStatus,UnitFileState,ControlGroup,FragmentPath,After,Wants,Job,RefuseManualStart,StateChangeTimestampMonotonic,ActiveEnterTimestampMonotonic,ExecMainStartTimestampMonotonic"
 
 // Show returns the named units by their ids; an alias comes back under the name
 // of the unit it stands for. A unit that does not exist is returned with Load
@@ -183,9 +194,22 @@ func parseShow(out []byte) map[string]Unit {
 
 func parseBlock(block string) Unit {
 	var u Unit
+	var conditionMet, conditionChecked bool
 	for line := range strings.SplitSeq(block, "\n") {
 		key, value, _ := strings.Cut(line, "=")
 		switch key {
+		case "Names":
+			u.Names = strings.Fields(value)
+		case "TriggeredBy":
+			u.TriggeredBy = strings.Fields(value)
+		case "Type":
+			u.Type = value
+		case "ConditionResult":
+			conditionMet = value == "yes"
+		case "ConditionTimestampMonotonic":
+			conditionChecked = value != "" && value != "0"
+		case "ExecMainExitTimestampMonotonic":
+			u.ExecExit, _ = strconv.ParseInt(value, 10, 64)
 		case "Id":
 			u.ID = value
 		case "LoadState":
@@ -226,6 +250,7 @@ func parseBlock(block string) Unit {
 			u.ExecStart, _ = strconv.ParseInt(value, 10, 64)
 		}
 	}
+	u.ConditionFailed = conditionChecked && !conditionMet
 	return u
 }
 
