@@ -16,7 +16,11 @@ const (
 	KindUnit             Kind = "unit"
 	KindHTTP             Kind = "http"
 	KindTCP              Kind = "tcp"
+	KindDNS              Kind = "dns"
 	KindCommand          Kind = "command"
+	KindJournal          Kind = "journal"
+	KindFile             Kind = "file"
+	KindSecret           Kind = "secret"
 	KindNoNewFailedUnits Kind = "no-new-failed-units"
 	KindCurrentSystem    Kind = "current-system"
 	KindFailedJobs       Kind = "failed-jobs"
@@ -90,7 +94,11 @@ func kinds() []kind {
 		unitKind(),
 		httpKind(),
 		tcpKind(),
+		dnsKind(),
 		commandKind(),
+		journalKind(),
+		fileKind(),
+		secretKind(),
 		noNewFailedUnitsKind(),
 		failedJobsKind(),
 		socketKind(),

@@ -41,8 +41,8 @@ const (
 type Spec struct {
 	Name string `json:"name"`
 	Kind Kind   `json:"kind"`
-	// From is [FromHost] or [FromDeployer]; only http, tcp and command can be
-	// asked from the deployer.
+	// From is [FromHost] or [FromDeployer]; only http, tcp, dns and command can
+	// be asked from the deployer.
 	From string `json:"from"`
 	// OnFail is [Rollback] or [Alert]; OnUnknown may be [Retry], too.
 	OnFail    string `json:"on_fail"`
