@@ -138,7 +138,7 @@ func TestSpecOfSeveralUnitsIsOneForEach(t *testing.T) {
 	for _, key := range []string{"unit", "units"} {
 		got := specsOf(t, "[probes.web]\nkind = \"unit\"\nsub = \"running\"\n"+key+" = [\"a\", \"b.timer\"]", "web")
 		if len(got) != 2 || got[0].Name != "web a.service" || got[1].Name != "web b.timer" ||
-			*ask[probe.UnitSpec](got[0]) != (probe.UnitSpec{Unit: "a.service", Sub: "running"}) || ask[probe.UnitSpec](got[1]).Unit != "b.timer" {
+			!reflect.DeepEqual(*ask[probe.UnitSpec](got[0]), probe.UnitSpec{Unit: "a.service", Sub: "running"}) || ask[probe.UnitSpec](got[1]).Unit != "b.timer" {
 			t.Errorf("%s: got %+v", key, got)
 		}
 	}

@@ -163,7 +163,7 @@ func (j *JournalSpec) selection(ctx context.Context, a attempt) (selection, find
 	if err != nil {
 		return selection{}, silent("", err)
 	}
-	u, ok := only(units)
+	u, ok := named(units, j.Unit)
 	switch {
 	case !ok || u.Load != "loaded":
 		return selection{}, fail("not-loaded", "", describe(systemd.Unit{ID: j.Unit, Load: loadOf(u)})).try("systemctl cat " + j.Unit)
