@@ -8,7 +8,9 @@ import (
 )
 
 // kindsCases are the fault classes of every kind that is no preset.
-var kindsCases = slices.Concat(unitCases, failedUnitsCases, netCases, commandCases, policyCases)
+var kindsCases = slices.Concat(
+	unitCases, unitStateCases, failedUnitsCases, socketCases, netCases, commandCases, journalCases, fileCases, policyCases,
+)
 
 // unitText is a service whose main process is a script.
 func unitText(script string, lines ...string) string {
