@@ -87,6 +87,7 @@ func (h *hostRun) adopt(t protocol.Status) {
 	h.facts.Running, h.facts.Profile, h.facts.Boots.System = t.Before.Running, t.Before.Profile, t.Before.Boots
 	if t.Restarted {
 		h.facts.BootID = "" // that of before it
+		h.rebootsTold = min(1, t.Reboots)
 	}
 }
 

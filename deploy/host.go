@@ -307,7 +307,7 @@ func (h *hostRun) finish(ctx context.Context) event.Outcome {
 	}
 	if h.failure != nil {
 		h.done(h.failure.Word, h.failure.Code)
-		if ctx.Err() != nil && h.status == nil && h.failure.Code != CodeLookNow {
+		if ctx.Err() != nil && h.status == nil && h.back == nil && h.failure.Code != CodeLookNow {
 			h.done(Interrupted, CodeInterrupted)
 			h.failure.Cause = fmt.Errorf("stopped before anything was changed: %v", context.Cause(ctx))
 		}

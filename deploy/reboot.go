@@ -29,6 +29,12 @@ func (r Request) bootsOnce() bool {
 // reboots says whether the hosts are rebooted without one.
 func (r Request) reboots() bool { return r.Goal == GoalReboot || r.ThenReboot }
 
+// reboots says whether the transaction at hand, which may be somebody else's, is one
+// that reboots the host.
+func (h *hostRun) reboots() bool {
+	return h.run.bootsOnce() || h.status != nil && h.status.Action == transaction.Reboot
+}
+
 // checkWayBack refuses to boot a system once where the host would not come back
 // from it by itself.
 func (h *hostRun) checkWayBack() error {
@@ -49,7 +55,7 @@ func (h *hostRun) checkWayBack() error {
 // longest is how long the transaction may take until its end is known.
 func (h *hostRun) longest() time.Duration {
 	limit := h.status.DeadManIn + h.Timeouts.Rollback + h.patience()
-	if h.run.bootsOnce() {
+	if h.reboots() {
 		// All begins anew after the boot, and the way back is one more.
 		limit += h.status.DeadManIn + 2*h.Timeouts.Reboot
 	}
@@ -59,7 +65,7 @@ func (h *hostRun) longest() time.Duration {
 // reconnect replaces a connection that died in a transaction. Where the host
 // reboots by itself, one that does not come back has a name of its own.
 func (h *hostRun) reconnect(ctx context.Context) error {
-	if !h.run.bootsOnce() {
+	if !h.reboots() {
 		return h.redial(ctx, redialFirst, patient, h.askFacts)
 	}
 	limited, cancel := context.WithTimeout(ctx, h.Timeouts.Reboot)
@@ -154,7 +160,8 @@ func (h *hostRun) rebootNow(ctx context.Context, why string, word Word) (err err
 		// The answer may have been overtaken by the reboot itself.
 		h.run.Log.Info().Str("host", h.Name).Err(err).Msg("no answer to the request for a reboot")
 	}
-	if err := h.awaitBoot(ctx); err != nil {
+	// A reboot cannot be stopped: whoever interrupts is told how it ended.
+	if err := h.awaitBoot(context.WithoutCancel(ctx)); err != nil {
 		return err
 	}
 	h.back = &h.seen
@@ -181,8 +188,6 @@ func (h *hostRun) awaitBoot(ctx context.Context) error {
 			return nil
 		case err == nil && limited.Err() == nil:
 			continue
-		case ctx.Err() != nil:
-			return h.badBoot("interrupted while the host rebooted: whether it came back is not known")
 		case err == nil:
 			return h.badBoot("the host did not reboot within %v: it answers, in the boot of before", h.Timeouts.Reboot)
 		}
@@ -211,15 +216,42 @@ func (h *hostRun) probeBooted(ctx context.Context, word Word) error {
 
 // probeAll asks all probes, of the host and of this side.
 func (h *hostRun) probeAll(ctx context.Context, specs []probe.Spec) error {
+	if len(specs) == 0 {
+		return nil
+	}
 	limit, cancel := context.WithTimeout(ctx, probe.LongestDeadline(specs)+time.Minute)
 	defer cancel()
+	if err := h.probesStopped(ctx); err != nil {
+		return err
+	}
 	if onHost := from(specs, probe.FromHost); len(onHost) > 0 {
 		results, err := h.agent.Probe(limit, onHost)
+		if stopped := h.probesStopped(ctx); stopped != nil {
+			return stopped
+		}
 		if err != nil {
 			return &Failure{Host: h.Name, Step: "probe", Cause: err, Word: Unknown, Code: CodeLookNow, Next: h.ssh("systemctl --failed")}
 		}
 		h.judged(results)
 	}
-	h.judged(probe.Run(limit, from(specs, probe.FromDeployer), nil, nil))
+	results := probe.Run(limit, from(specs, probe.FromDeployer), nil, nil)
+	if err := h.probesStopped(ctx); err != nil {
+		return err
+	}
+	h.judged(results)
 	return nil
+}
+
+// probesStopped says that the user stopped the run before all probes had judged,
+// which is no verdict of theirs, and how the host is.
+func (h *hostRun) probesStopped(ctx context.Context) error {
+	if ctx.Err() == nil {
+		return nil
+	}
+	how := "nothing was changed"
+	if h.back != nil {
+		how = "the host came back from its reboot, and runs " + h.back.Running
+	}
+	return &Failure{Host: h.Name, Step: "probe", Cause: fmt.Errorf("interrupted: %s; not all of its probes were asked", how), Word: Interrupted,
+		Code: CodeInterrupted, Next: h.again()}
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/hbohlen/hdeploy/hosts"
 	"github.com/hbohlen/hdeploy/profiles"
 	"github.com/hbohlen/hdeploy/profiles/bootloader"
+	"github.com/hbohlen/hdeploy/profiles/probe"
 	"github.com/hbohlen/hdeploy/profiles/protocol"
 	"github.com/hbohlen/hdeploy/profiles/transaction"
 )
@@ -83,6 +84,42 @@ func TestCommandsAreNamedAsTheyAreTyped(t *testing.T) {
 	} {
 		if got := r.command(); got != want {
 			t.Errorf("%q is called %q", want, got)
+		}
+	}
+}
+
+func TestRunsThatTakeARebootBackHaveTimeForIt(t *testing.T) {
+	h := &hostRun{Host: hosts.NewHost("web1"), run: &run{Request: Request{Action: transaction.Rollback}}}
+	h.adopt(protocol.Status{ID: "a", Action: transaction.Reboot, Restarted: true, Reboots: 1, DeadManIn: time.Minute})
+	if least := 2 * h.Timeouts.Reboot; h.longest() < least {
+		t.Errorf("%v, and two reboots may take %v", h.longest(), least)
+	}
+	if h.rebootsTold != 1 {
+		t.Error("a reboot of before is told as one to come")
+	}
+}
+
+// Probes that were not asked are no verdict, and a reboot is not "nothing".
+func TestInterruptionOfProbesSaysHowTheHostIs(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	specs := []probe.Spec{{Name: "web", From: probe.FromDeployer}}
+	for _, c := range []struct {
+		name string
+		back *protocol.Facts
+		says string
+	}{
+		{"unchanged", nil, "before anything was changed"},
+		{"rebooted", &protocol.Facts{Running: "b"}, "came back from its reboot, and runs b"},
+	} {
+		h := &hostRun{Host: hosts.NewHost("web1"), run: &run{Request: Request{Goal: GoalReboot}}, back: c.back}
+		h.fail(h.probeAll(ctx, specs))
+		o := h.finish(ctx)
+		if o.Code != CodeInterrupted || o.Outcome != string(Interrupted) || !strings.Contains(o.Failure.Cause, c.says) || len(o.Failed) > 0 {
+			t.Errorf("%s: %+v, %+v", c.name, o, o.Failure)
+		}
+		if err := h.probeAll(ctx, nil); err != nil {
+			t.Errorf("%s: without probes: %v", c.name, err)
 		}
 	}
 }

@@ -86,7 +86,14 @@ func (h *hostRun) rollBack(ctx context.Context, r RollbackRequest) error {
 	if err := h.agree(ctx, r, planned(plan)); err != nil {
 		return err
 	}
-	return h.transactRollback(ctx, alerting(specs))
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	specs = alerting(specs)
+	if err := h.beginOrBoot(ctx, specs); err != nil {
+		return err
+	}
+	return h.settle(ctx, specs)
 }
 
 // planRollback connects, looks, and lets the host choose where to go.
@@ -182,22 +189,6 @@ func alerting(specs []probe.Spec) []probe.Spec {
 	return notEvaluated(specs)
 }
 
-func (h *hostRun) transactRollback(ctx context.Context, specs []probe.Spec) error {
-	if ctx.Err() != nil {
-		return ctx.Err()
-	}
-	err := h.begin(ctx, specs)
-	var said *protocol.Error
-	if errors.As(err, &said) && said.Code == protocol.CodeNotSwitchable {
-		err = h.notSwitchable(said.Message)
-		h.endLive("", err)
-	}
-	if err != nil {
-		return err
-	}
-	return h.settle(ctx, specs)
-}
-
 // errTooLate says that a deployment was committed before it could be stopped.
 var errTooLate = errors.New("it was committed already")
 
@@ -236,7 +227,7 @@ func (h *hostRun) abort(ctx context.Context) error {
 		case errors.As(err, &said):
 			return h.lost(said)
 		}
-		if err := h.redial(ctx, redialFirst, patient, h.askFacts); err != nil {
+		if err := h.reconnect(ctx); err != nil {
 			return h.lost(err)
 		}
 	}

@@ -40,14 +40,7 @@ func (h *hostRun) transact(ctx context.Context) error {
 	if !h.run.activates() {
 		specs = nil // with ThenReboot they are asked after the boot
 	}
-	begin := func(ctx context.Context) error {
-		err := h.begin(ctx, specs)
-		var said *protocol.Error
-		if errors.As(err, &said) && said.Code == protocol.CodeNotSwitchable {
-			return h.beginBoot(ctx, said)
-		}
-		return err
-	}
+	begin := func(ctx context.Context) error { return h.beginOrBoot(ctx, specs) }
 	if err := h.copyAnd(ctx, begin); err != nil {
 		return err
 	}
@@ -64,15 +57,18 @@ func (h *hostRun) settle(ctx context.Context, specs []probe.Spec) error {
 	settled, cancel := h.untilSettled(ctx)
 	defer cancel()
 	h.stopped = ctx
+	telling, told := context.WithCancel(settled)
+	defer told()
 	var interrupting sync.WaitGroup
 	interrupting.Add(1)
 	armed := context.AfterFunc(ctx, func() {
 		defer interrupting.Done()
-		h.interrupt(settled)
+		h.interrupt(telling)
 	})
 	h.proving = settled
 	err := h.seeThrough(settled, from(specs, probe.FromDeployer))
 	closeUnused(h.early.Swap(nil).take())
+	told()
 	if armed() {
 		interrupting.Done()
 	}
@@ -436,27 +432,41 @@ func describeFailed(results []probe.Result) string {
 
 // abortOver asks the host to go back. Where even that does not reach it, it goes
 // back when its deadline passes.
-func (h *hostRun) abortOver(ctx context.Context, a *agent.Agent, cause transaction.Cause, why string, results []probe.Result) {
+func (h *hostRun) abortOver(ctx context.Context, a *agent.Agent, cause transaction.Cause, why string, results []probe.Result) (answered bool) {
 	limit, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
 	_, err := a.Abort(limit, protocol.DecideRequest{ID: h.id, Cause: cause, Reason: why, Results: results})
 	if err != nil {
 		h.run.Log.Info().Str("host", h.Name).Err(err).Msg("abort did not reach the host")
 	}
+	var said *protocol.Error
+	return err == nil || errors.As(err, &said)
 }
 
-// interrupt asks the host to go back because the user stopped the run. During a
-// commit it is refused there, and the commit is waited for.
+// interrupt asks the host to go back because the user stopped the run, again and
+// again while it is not reached: it may be rebooting. During a commit it is refused
+// there, and the commit is waited for.
 func (h *hostRun) interrupt(ctx context.Context) {
 	h.interrupted.Store(true)
+	for pause := redialFirst; !h.tellInterruption(ctx); pause = min(pause*3/2, redialLast) {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(pause):
+		}
+	}
+}
+
+// tellInterruption says whether the host was told, or has no ear for this deployer.
+func (h *hostRun) tellInterruption(ctx context.Context) bool {
 	limit, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
 	var facts protocol.Facts
 	conn, a, err := h.connect(limit, agent.AskFacts(protocol.FactsRequest{Profile: profiles.System, LookOnly: true}, &facts))
 	if err != nil {
-		return
+		return h.final(err)
 	}
 	defer conn.Close()
 	defer a.Close()
-	h.abortOver(limit, a, transaction.Disturbed, "interrupted by "+h.run.Deployer, nil)
+	return h.abortOver(limit, a, transaction.Disturbed, "interrupted by "+h.run.Deployer, nil)
 }

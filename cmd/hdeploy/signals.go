@@ -51,7 +51,7 @@ func interruptible(ctx context.Context, s streams, run func(context.Context) int
 		if s.ErrTTY {
 			fmt.Fprint(s.ErrOut, display.ShowCursor+"\n")
 		}
-		fmt.Fprintln(s.ErrOut, "hdeploy: interrupted again: left without waiting; a host in trial goes back by itself, and one that was committing or rebooting goes on: hdeploy attach HOST")
+		fmt.Fprintln(s.ErrOut, "hdeploy: interrupted again: left without waiting; a host in trial goes back by itself, and one that was committing or rebooting goes on: hdeploy status HOST says where it is")
 		return deploy.CodeInterrupted
 	}
 }

@@ -50,6 +50,12 @@ type Expectations struct {
 			Enable    bool              `json:"enable"`
 			TokenFile string            `json:"tokenFile"`
 			Secrets   map[string]Secret `json:"secrets"`
+			// Services are units that wait for all secrets.
+			Services []string `json:"services"`
+			// Version is that of OpNix's package, empty where it cannot be told.
+			Version string `json:"version"`
+			// ConfigFiles is how many files declare further secrets.
+			ConfigFiles int `json:"configFiles"`
 		} `json:"onepassword-secrets"`
 		HerculesCI *struct {
 			Enable   bool `json:"enable"`
@@ -74,6 +80,8 @@ type Secret struct {
 	Mode  string `json:"mode"`
 	// Services are the units that are restarted when the secret changes.
 	Services []string `json:"services"`
+	// Symlinks lead to the file.
+	Symlinks []string `json:"symlinks"`
 }
 
 // hostsPerCall bounds the memory of one evaluation, which keeps every

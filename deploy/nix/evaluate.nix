@@ -3,8 +3,8 @@
 wanted: outputs:
 let
   inherit (builtins)
-    attrNames elemAt filter foldl' genList head isAttrs isList isString
-    length listToAttrs map mapAttrs tail trace;
+    attrNames concatStringsSep elemAt filter foldl' genList head isAttrs isList
+    isString length listToAttrs map mapAttrs split substring tail trace;
 
   take = n: list: genList (elemAt list) (if length list < n then length list else n);
 
@@ -30,25 +30,47 @@ let
     else if !(service.enable or false) then { enable = false; }
     else { enable = true; } // read service;
 
-  opnix = service: {
+  opnix = units: service: {
     tokenFile = text (service.tokenFile or null);
+    version = version (units.opnix-secrets.script or null);
+    configFiles = length (service.configFiles or [ ]);
+    services = if integrated service then strings (service.systemdIntegration.services or [ ]) else [ ];
     secrets = mapAttrs (secret service) (service.secrets or { });
   };
 
+  # OpNix names no version; the store path of its program does.
+  version = script:
+    let found = if isString script then split "-opnix-([0-9.]+)/bin/opnix" (text script) else [ ]; in
+    if length found > 1 then head (elemAt found 1) else null;
+
+  # Without it OpNix orders and restarts nothing.
+  integrated = service: service.systemdIntegration.enable or true;
+
+  strings = list: if isList list then map text (filter isString list) else [ ];
+
   secret = service: name: value:
     texts [ "owner" "group" "mode" ] value // {
-      path = text (
-        service.secretPaths.${name} or (
-          if (value.path or null) != null then value.path
-          else "${toString (service.outputDir or "/var/lib/opnix/secrets")}/${name}"
-        )
-      );
+      path = place service name value;
+      symlinks = strings (value.symlinks or [ ]);
       services =
         let services = value.services or [ ]; in
-        if isAttrs services then attrNames services
-        else if isList services then filter isString services
-        else [ ];
+        if !(integrated service) then [ ]
+        else if isAttrs services then attrNames services
+        else strings services;
     };
+
+  # As OpNix finds it: variables in braces, below outputDir if it is relative.
+  # Other variables, which may hold anything, are not forced.
+  place = service: name: value:
+    let
+      written = text (service.secretPaths.${name} or (if (value.path or null) != null then value.path else name));
+      variables = (service.defaults or { }) // (value.variables or { });
+      path = concatStringsSep "" (map
+        (part: if isString part then part else text (variables.${head part} or "{${head part}}"))
+        (split "\\{([^}]+)}" written));
+    in
+    if substring 0 1 path == "/" then path
+    else "${text (service.outputDir or "/var/lib/opnix/secrets")}/${path}";
 
   agent = service: {
     settings = texts [ "baseDirectory" "clusterJoinTokenPath" "binaryCachesPath" ] (service.settings or { });
@@ -56,7 +78,7 @@ let
 
   expectations = config: {
     services = {
-      onepassword-secrets = enabled (config.services.onepassword-secrets or null) opnix;
+      onepassword-secrets = enabled (config.services.onepassword-secrets or null) (opnix (config.systemd.services or { }));
       hercules-ci-agent = enabled (config.services.hercules-ci-agent or null) agent;
     };
     units = filter (name: (config.systemd.services or { }) ? ${name})

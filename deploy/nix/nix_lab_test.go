@@ -89,11 +89,15 @@ func TestLabEvaluate(t *testing.T) {
 		t.Fatal(err)
 	}
 	secrets := map[string]Secret{
-		"joinToken": {"/var/lib/hercules-ci-agent/secrets/cluster-join-token.key", "hercules-ci-agent", "hercules-ci-agent", "0400", []string{"hercules-ci-agent"}},
-		"caches":    {"/var/lib/opnix/secrets/caches", "root", "root", "0600", []string{"hercules-ci-agent", "nginx"}},
+		"joinToken": {"/var/lib/hercules-ci-agent/secrets/cluster-join-token.key", "hercules-ci-agent", "hercules-ci-agent", "0400", []string{"hercules-ci-agent"}, []string{}},
+		"caches":    {"/var/lib/opnix/secrets/caches", "root", "root", "0600", []string{"hercules-ci-agent", "nginx"}, []string{"/etc/caches"}},
+		"placed":    {"/var/lib/opnix/secrets/lab/me/file{gone}", "", "", "", []string{}, []string{}},
 	}
 	if !reflect.DeepEqual(e.Services.OnePassword.Secrets, secrets) || e.Services.OnePassword.TokenFile != "/etc/opnix-token" {
 		t.Errorf("OpNix: %+v", e.Services.OnePassword)
+	}
+	if o := e.Services.OnePassword; o.Version != "0.10.1" || o.ConfigFiles != 1 || !slices.Equal(o.Services, []string{"postgresql"}) {
+		t.Errorf("OpNix: %+v", o)
 	}
 	if s := e.Services.HerculesCI.Settings; s.ClusterJoinTokenPath != "/var/lib/hercules-ci-agent/secrets/cluster-join-token.key" || s.BinaryCachesPath != "" {
 		t.Errorf("agent: %+v", s)

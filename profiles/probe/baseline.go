@@ -20,6 +20,8 @@ type Baseline struct {
 	BootID string `json:"boot_id"`
 	// Units holds every unit that systemd had loaded, by its id.
 	Units map[string]systemd.Unit `json:"units"`
+	// Texts holds a digest of the unit file of each of them that has one to read.
+	Texts map[string]string `json:"texts,omitempty"`
 	// Failed names the units that were failing, ActiveTargets the active
 	// targets, Jobs the ids of the queued jobs; all sorted.
 	Failed        []string `json:"failed"`
@@ -68,6 +70,7 @@ func Take(ctx context.Context, m systemd.Manager) (Baseline, error) {
 	if len(b.Units) == 0 {
 		return Baseline{}, fmt.Errorf("take the baseline: systemd shows no unit")
 	}
+	b.Texts = unitTexts(b.Units)
 	b.summarize()
 	return b, nil
 }

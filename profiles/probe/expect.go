@@ -21,7 +21,11 @@ type expectations struct {
 			Group    *string  `json:"group"`
 			Mode     *string  `json:"mode"`
 			Services []string `json:"services"`
+			Symlinks []string `json:"symlinks"`
 		} `json:"secrets"`
+		Services    []string `json:"services"`
+		Version     *string  `json:"version"`
+		ConfigFiles *int     `json:"configFiles"`
 	} `json:"onepassword-secrets"`
 	Hercules *struct {
 		Enable   *bool `json:"enable"`
@@ -69,12 +73,17 @@ func (o *OnePasswordSpec) expect(e expectations) {
 		o.Units = candidates(e.Units)
 	}
 	fill(&o.TokenFile, c.TokenFile)
+	fill(&o.Version, c.Version)
+	o.ConfigFiles = value(c.ConfigFiles)
+	if len(o.Services) == 0 {
+		o.Services = c.Services
+	}
 	if len(o.Secrets) > 0 {
 		return
 	}
 	for name, s := range c.Secrets {
 		o.Secrets = append(o.Secrets, Secret{
-			Name: name, Path: value(s.Path), Owner: value(s.Owner), Group: value(s.Group), Mode: value(s.Mode), Services: s.Services,
+			Name: name, Path: value(s.Path), Owner: value(s.Owner), Group: value(s.Group), Mode: value(s.Mode), Services: s.Services, Symlinks: s.Symlinks,
 		})
 	}
 	sort.Slice(o.Secrets, func(i, j int) bool { return o.Secrets[i].Name < o.Secrets[j].Name })

@@ -27,29 +27,6 @@ func (f flaw) finding() finding {
 	return fail(f.class, f.expected, f.seen).try(f.hint)
 }
 
-// checkSecret compares a secret's file, through a symlink if it is one, with
-// what was declared.
-func checkSecret(s Secret) flaw {
-	info, err := os.Stat(s.Path)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return flaw{"missing-file", s.Path + " exists", "it does not exist", ""}
-	case err != nil:
-		return flaw{"unreadable", s.Path + " exists", err.Error(), ""}
-	case !info.Mode().IsRegular():
-		return flaw{"not-a-file", s.Path + " is a regular file", "it is a " + typeOf(info), ""}
-	case info.Size() == 0:
-		return flaw{"empty-file", s.Path + " is not empty", "it is empty", ""}
-	}
-	if f := checkOwners(s.Path, info, s.Owner, s.Group); f.found() {
-		return f
-	}
-	if wanted, err := strconv.ParseUint(s.Mode, 8, 32); err == nil && modeOf(info) != uint32(wanted) {
-		return flaw{"mode", fmt.Sprintf("%s has mode %04o", s.Path, wanted), fmt.Sprintf("mode %04o", modeOf(info)), fmt.Sprintf("chmod %04o %s", wanted, s.Path)}
-	}
-	return flaw{}
-}
-
 // checkOwners compares the owners; an empty name is not judged. Names are
 // looked up in the host's passwd and group, as OpNix does.
 func checkOwners(path string, info fs.FileInfo, owner, group string) flaw {

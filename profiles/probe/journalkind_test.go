@@ -108,7 +108,7 @@ func TestJournalSinceTrial(t *testing.T) {
 		c.spec.MustNot = []Pattern{{Pattern: "ready"}}
 		s.Ask = &c.spec
 		runOne(t, s, stand.host(c.baseline))
-		if !strings.Contains(stand.calls(), "_PID "+c.args+"\n") {
+		if !strings.Contains(stand.calls(), " --all "+strings.TrimPrefix(c.args, "--all ")+"\n") {
 			t.Errorf("%s: calls:\n%s", c.name, stand.calls())
 		}
 	}

@@ -15,7 +15,7 @@ func TestCatalogueIsTheParameters(t *testing.T) {
 			t.Errorf("%s says nothing of itself: %+v", k.Kind, k.About)
 		}
 		// Evaluation alone says this; nobody writes it down.
-		sameParams(t, k.Kind, k.Params, reflect.TypeOf(k.question()).Elem(), "not_configured")
+		sameParams(t, k.Kind, k.Params, reflect.TypeOf(k.question()).Elem(), "not_configured", "version", "config_files")
 	}
 }
 

@@ -4,10 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"maps"
-	"os"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -25,6 +22,12 @@ type OnePasswordSpec struct {
 	Units     []string `json:"units,omitempty"`
 	TokenFile string   `json:"token_file,omitempty"`
 	Secrets   []Secret `json:"secrets,omitempty"`
+	// Services are further units that must be ordered after the unit.
+	Services []string `json:"services,omitempty"`
+	// Version is OpNix's, where the evaluated configuration tells it, and
+	// ConfigFiles the number of files with secrets that it does not.
+	Version     string `json:"version,omitempty"`
+	ConfigFiles int    `json:"config_files,omitempty"`
 	// NotConfigured says that the evaluated configuration does not enable the
 	// service, so that only what the host has was judged.
 	NotConfigured bool `json:"not_configured,omitempty"`
@@ -39,6 +42,8 @@ type Secret struct {
 	Group string `json:"group,omitempty"`
 	// Mode is octal, for instance "0600".
 	Mode string `json:"mode,omitempty"`
+	// Symlinks lead to the file.
+	Symlinks []string `json:"symlinks,omitempty"`
 	// Services are units that use the secret and must be ordered after the unit
 	// that fetches it; a name without a suffix is a service.
 	Services []string `json:"services,omitempty"`
@@ -52,6 +57,11 @@ func (o *OnePasswordSpec) validate() error {
 	}
 	if err := validPath("token_file", o.TokenFile); err != nil {
 		return err
+	}
+	for _, service := range o.Services {
+		if err := validUnit(asUnit(service)); err != nil {
+			return err
+		}
 	}
 	if len(o.Secrets) > mostSecrets {
 		return fmt.Errorf("more than %d secrets", mostSecrets)
@@ -74,6 +84,14 @@ func (s Secret) validate() error {
 	if s.Mode != "" && !octalMode.MatchString(s.Mode) {
 		return fmt.Errorf("mode must be octal, not %q", s.Mode)
 	}
+	if len(s.Symlinks) > mostSecrets {
+		return fmt.Errorf("more than %d symlinks", mostSecrets)
+	}
+	for _, link := range s.Symlinks {
+		if err := validPath("symlinks", link); err != nil || link == "" {
+			return fmt.Errorf("symlinks must be absolute paths, not %q", clean(link))
+		}
+	}
 	for _, service := range s.Services {
 		if err := validUnit(asUnit(service)); err != nil {
 			return err
@@ -81,12 +99,6 @@ func (s Secret) validate() error {
 	}
 	return nil
 }
-
-// The exit codes of OpNix 0.10 and later.
-const (
-	opnixMissingReference = 65
-	opnixRateLimited      = 75
-)
 
 func onePasswordKind() kind {
 	return kind{
@@ -101,8 +113,10 @@ func onePasswordKind() kind {
 					{Name: "owner", Type: Text, Text: "the user that owns it"},
 					{Name: "group", Type: Text, Text: "the group that owns it"},
 					{Name: "mode", Type: Text, Text: `its mode in octal, for instance "0600"`},
+					{Name: "symlinks", Type: Texts, Text: "links that lead to it"},
 					{Name: "services", Type: Texts, Text: "units that use it, and so start after OpNix's"},
 				}},
+				{Name: "services", Type: Texts, Default: "the configuration's", Text: "further units that start after OpNix's"},
 			},
 		},
 		question: func() Question { return &OnePasswordSpec{} },
@@ -119,61 +133,172 @@ func (o *OnePasswordSpec) units() []string {
 
 const secretsExpected = "OpNix fetched every declared secret"
 
-// onePassword judges OpNix's unit first, then what it wrote. The unit alone
-// proves little: without a token it warns and ends well, and it stays "active"
-// for as long as the host is up.
+// inquiry is one try: what it looks at, and everything it finds wanting.
+type inquiry struct {
+	attempt
+	spec *OnePasswordSpec
+	unit systemd.Unit
+	// known are all units that were asked for, by id.
+	known map[string]systemd.Unit
+	// found are the flaws in the order in which they were met, causes before what
+	// follows from them.
+	found []finding
+	notes []string
+	// succeeded says that OpNix's last run fetched secrets, lost that a declared
+	// secret is missing or empty.
+	succeeded, lost bool
+	// ranBefore says that the trial neither changed the unit nor, itself, ran it;
+	// brokenBefore that what ran then had failed or found no token.
+	ranBefore, brokenBefore bool
+}
+
+// try judges OpNix's unit and what it wrote. The unit alone proves little:
+// without a token it warns and ends well, and it stays "active" for as long as
+// the host is up. All that is wrong is told at once.
 func (o *OnePasswordSpec) try(ctx context.Context, a attempt) finding {
-	spec := *o
-	candidates := spec.units()
-	units, err := a.host.Systemd.Show(ctx, candidates...)
+	units, err := a.host.Systemd.Show(ctx, o.asked()...)
 	if err != nil {
 		return silent(secretsExpected, err)
 	}
-	u, ok := resolve(units, candidates)
-	if !ok {
-		return fail("no-unit", "one of "+strings.Join(candidates, ", ")+" is loaded", "none is").
-			because(spec.said("")).try("enable services.onepassword-secrets; OpNix older than 0.7 has no unit")
+	in := &inquiry{attempt: a, spec: o, known: units}
+	if in.unit, err = in.resolve(ctx); err != nil {
+		return silent(secretsExpected, err)
 	}
-	if f, ok := a.opnixUnit(ctx, u); !ok {
-		return f
+	if in.unit.ID == "" {
+		return in.noUnit()
 	}
-	if f := spec.token(); f.found() {
-		return f.finding()
+	changed := a.host.Baseline.textChanged(in.unit)
+	in.brokenBefore = a.host.Baseline.failedBefore(in.unit)
+	in.ranBefore = !changed && (in.brokenBefore || a.host.Baseline.untouched(in.unit))
+	in.judgeUnit(ctx)
+	in.judgeToken()
+	in.judgeFiles()
+	if err := in.judgeConsumers(ctx); err != nil {
+		in.found = append(in.found, silent(secretsExpected, err))
 	}
-	for _, secret := range spec.Secrets {
-		if f := checkSecret(secret); f.found() {
-			found := f.finding().because("secret " + secret.Name)
-			if found.hint == "" {
-				found.hint = "systemctl restart " + u.ID + "; journalctl -u " + u.ID + " -e"
+	in.judgeFreshness(changed)
+	in.noteUnits()
+	return in.verdict()
+}
+
+const (
+	opnixWatcher = "opnix-secrets-watcher.path"
+	agentUnit    = "hercules-ci-agent.service"
+)
+
+// asked are all units that one look at systemd must show.
+func (o *OnePasswordSpec) asked() []string {
+	names := slices.Concat(o.names(), o.consumers(), []string{opnixWatcher, agentUnit})
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+// names are the candidates and what else people take for the unit's name.
+func (o *OnePasswordSpec) names() []string {
+	return slices.Concat(o.units(), onePasswordUnits())
+}
+
+// resolve picks the first candidate that is loaded. An alias is answered under
+// the id of the unit that it stands for, and then asked for alone. No unit is no
+// error.
+func (in *inquiry) resolve(ctx context.Context) (systemd.Unit, error) {
+	for _, name := range in.spec.units() {
+		u, answered := in.known[name]
+		if !answered {
+			alone, err := in.host.Systemd.Show(ctx, name)
+			if err != nil {
+				return systemd.Unit{}, err
 			}
-			return found
+			u, _ = named(alone, name)
+		}
+		if u.Load == "loaded" {
+			return u, nil
 		}
 	}
-	if f, ok := o.consumersOrdered(ctx, a, u); !ok {
-		return f
-	}
-	return o.secretsThere(a, u)
+	return systemd.Unit{}, nil
 }
 
-// resolve picks the first candidate that is loaded. A candidate that is an
-// alias is answered by the unit's own id, which is then none of the candidates.
-func resolve(units map[string]systemd.Unit, candidates []string) (systemd.Unit, bool) {
-	for _, name := range append(slices.Clone(candidates), slices.Sorted(maps.Keys(units))...) {
-		if u := units[name]; u.Load == "loaded" {
-			return u, true
+func (in *inquiry) noUnit() finding {
+	candidates := in.spec.units()
+	f := fail("no-unit", "one of "+strings.Join(candidates, ", ")+" is loaded", "none is").because(in.spec.said("")).
+		try("enable services.onepassword-secrets; OpNix older than 0.7 has no unit")
+	for _, id := range slices.Sorted(maps.Keys(in.known)) {
+		for _, name := range candidates {
+			if namesUnit(in.known[id], name) {
+				f = f.note(id + " names " + name + ", which does not exist")
+			}
 		}
 	}
-	return systemd.Unit{}, false
+	return f
 }
 
-// secretsThere is the pass, with what is worth knowing about it.
-func (o *OnePasswordSpec) secretsThere(a attempt, u systemd.Unit) finding {
-	f := pass(secretsExpected, fmt.Sprintf("%s; %d secrets as declared", describe(u), len(o.Secrets)))
-	note := ""
-	if a.host.Baseline.untouched(u) {
-		note = "the unit was not run again in this trial"
+func namesUnit(u systemd.Unit, name string) bool {
+	return slices.Contains(u.After, name) || slices.Contains(u.Wants, name) || slices.Contains(u.Requires, name)
+}
+
+func (in *inquiry) note(text string) { in.notes = append(in.notes, redact(text)) }
+
+// verdict is the worst that was found; the rest is told beside it.
+func (in *inquiry) verdict() finding {
+	if len(in.found) == 0 {
+		f := pass(secretsExpected, fmt.Sprintf("%s; %d secrets as declared", describe(in.unit), len(in.spec.Secrets)))
+		f = f.because(in.spec.said(""))
+		return in.tell(f, nil)
 	}
-	return f.because(o.said(note))
+	in.blameRemoteForLoss()
+	worst := 0
+	for i, f := range in.found {
+		if badness(f) > badness(in.found[worst]) {
+			worst = i
+		}
+	}
+	others := slices.Concat(in.found[:worst], in.found[worst+1:])
+	return in.tell(in.found[worst], others)
+}
+
+// blameRemoteForLoss makes it a failure that the network or 1Password is away where
+// the host does not even have the last good secrets.
+func (in *inquiry) blameRemoteForLoss() {
+	for i, f := range in.found {
+		if f.verdict == Unknown && isRemoteFault(f.class) && in.lost {
+			in.found[i].verdict = Fail
+			in.found[i].expected = secretsExpected + ", or the last ones are still there"
+		}
+	}
+}
+
+func badness(f finding) int {
+	switch {
+	case f.verdict == Fail:
+		return 2
+	case f.class != ClassFailedBefore:
+		return 1
+	}
+	return 0
+}
+
+// tell adds what else was found, at most as much as a result takes.
+func (in *inquiry) tell(f finding, others []finding) finding {
+	var notes []string
+	for _, o := range others {
+		text := o.class + ": " + o.expected + ", but " + o.seen
+		if o.evidence != "" {
+			text += " (" + o.evidence + ")"
+		}
+		if o.hint != "" && o.hint != f.hint {
+			text += "; " + o.hint
+		}
+		notes = append(notes, text)
+	}
+	notes = append(notes, in.notes...)
+	if more := len(notes) - mostNotes; more > 0 {
+		notes = append(notes[:mostNotes-1], fmt.Sprintf("and %d more", more+1))
+	}
+	f.notes = append(f.notes, notes...)
+	if f.hint == "" {
+		f.hint = in.aliasHint()
+	}
+	return f
 }
 
 func (o *OnePasswordSpec) said(note string) string {
@@ -189,185 +314,4 @@ func judgedAlone(note string, notConfigured bool, service string) string {
 		note += "; "
 	}
 	return note + "the evaluated configuration does not enable services." + service + ": judged by the host alone"
-}
-
-// consumers are the units that use secrets, without duplicates.
-func (o *OnePasswordSpec) consumers() []string {
-	var names []string
-	for _, s := range o.Secrets {
-		for _, service := range s.Services {
-			names = append(names, asUnit(service))
-		}
-	}
-	slices.Sort(names)
-	return slices.Compact(names)
-}
-
-// consumersOrdered wants every consumer loaded and started after the unit.
-// Wants= is not asked for: a consumer may require it instead.
-func (o *OnePasswordSpec) consumersOrdered(ctx context.Context, a attempt, u systemd.Unit) (f finding, ok bool) {
-	names := o.consumers()
-	if len(names) == 0 {
-		return finding{}, true
-	}
-	units, err := a.host.Systemd.Show(ctx, names...)
-	if err != nil {
-		return silent(secretsExpected, err), false
-	}
-	for _, name := range names {
-		consumer, known := units[name]
-		expected := name + " starts after " + u.ID
-		switch {
-		case !known: // an alias, answered by another id
-		case consumer.Load != "loaded":
-			return fail("ordering", expected, describe(consumer)).try("a secret's `services` names a unit that does not exist"), false
-		case !slices.Contains(consumer.After, u.ID):
-			return fail("ordering", expected, "it is not ordered after it").
-				try("add systemd.services." + strings.TrimSuffix(name, ".service") + `.after = [ "` + u.ID + `" ]`), false
-		}
-	}
-	return finding{}, true
-}
-
-// token looks whether there is a token at all.
-func (o *OnePasswordSpec) token() flaw {
-	if o.TokenFile == "" {
-		return flaw{}
-	}
-	info, err := os.Stat(o.TokenFile)
-	expected := o.TokenFile + " holds the service account's token"
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return flaw{"no-token", expected, "it does not exist", hints["no-token"]}
-	case err != nil:
-		return flaw{"unreadable", expected, err.Error(), ""}
-	case !info.Mode().IsRegular():
-		return flaw{"no-token", expected, "it is a " + typeOf(info), hints["no-token"]}
-	case info.Size() == 0:
-		return flaw{"empty-token", expected, "it is empty", hints["empty-token"]}
-	case modeOf(info)&0o007 != 0:
-		return flaw{"mode", o.TokenFile + " is closed to others", fmt.Sprintf("mode %04o", modeOf(info)), "chmod 0640 " + o.TokenFile}
-	}
-	return flaw{}
-}
-
-// opnixUnit judges the unit; ok says that it did its work.
-func (a attempt) opnixUnit(ctx context.Context, u systemd.Unit) (f finding, ok bool) {
-	const expected = "OpNix's unit is active/exited with success"
-	if u.Job != 0 || u.Active == "activating" && u.Sub != "auto-restart" {
-		return fail("hung", expected, describe(u)).because(a.lastWords(ctx, u)).try(hints["hung"]), false
-	}
-	if u.Active == "active" && u.Sub == "exited" && u.Result == "success" && u.ExitStatus == 0 {
-		return a.opnixWarned(ctx, u)
-	}
-	if a.host.Baseline.failedBefore(u) {
-		class, line := a.opnixFault(ctx, u)
-		return failedBefore(expected, u, line).try(hints[class]), false
-	}
-	if u.Failing() || u.Result != "success" {
-		class, line := a.opnixFault(ctx, u)
-		// What 1Password or the network refuses is no fault of the new system.
-		judged := fail
-		if class == "network" || class == "rate-limited" {
-			judged = unknown
-		}
-		return judged(class, expected, describe(u)).because(line).try(hints[class]), false
-	}
-	return fail("state", expected, describe(u)).try("systemctl start " + u.ID), false
-}
-
-// opnixWarned looks for the warning with which OpNix ends well without a token.
-func (a attempt) opnixWarned(ctx context.Context, u systemd.Unit) (f finding, ok bool) {
-	if u.Invocation == "" {
-		return finding{}, true
-	}
-	var warning string
-	err := journal{a.host.Systemd}.read(ctx, func(e entry) bool {
-		if strings.Contains(e.message, "WARNING: Token file") {
-			warning = e.message
-		}
-		return warning == ""
-	}, "_SYSTEMD_INVOCATION_ID="+u.Invocation)
-	const expected = "OpNix had a token"
-	switch {
-	case err != nil:
-		return unknown("journal", expected, "the journal could not be read").because(err.Error()), false
-	case warning == "":
-		return finding{}, true
-	case a.host.Baseline.untouched(u):
-		return failedBefore(expected, u, warning).try(hints["no-token"]), false
-	}
-	return fail("no-token", expected, "it had none and fetched nothing, but ended with success").because(warning).try(hints["no-token"]), false
-}
-
-// opnixFault names why the unit failed, with the line of its journal that says so.
-func (a attempt) opnixFault(ctx context.Context, u systemd.Unit) (class, line string) {
-	var lines []string
-	if u.Invocation != "" {
-		_ = journal{a.host.Systemd}.read(ctx, func(e entry) bool {
-			if e.message != "" {
-				lines = append(lines, e.message)
-			}
-			return true
-		}, "--lines=500", "_SYSTEMD_INVOCATION_ID="+u.Invocation)
-	}
-	class, line = classify(lines)
-	switch u.ExitStatus {
-	case opnixMissingReference:
-		class = "missing-reference"
-	case opnixRateLimited:
-		class = "rate-limited"
-	}
-	return class, line
-}
-
-// faults are what OpNix, 1Password's SDK and Go print. OpNix follows every
-// error with suggestions that name other causes, and with counts of zero, so
-// that the patterns must be as narrow as this. The first class that is found
-// anywhere in the output counts.
-var faults = []struct {
-	class   string
-	pattern *regexp.Regexp
-}{
-	{"no-token", regexp.MustCompile(`Token file .* (does not exist!|is not readable!)`)},
-	{"empty-token", regexp.MustCompile(`Token file is empty`)},
-	{"unknown-owner", regexp.MustCompile(`(user|group) '[^']*' does not exist`)},
-	{"rate-limited", regexp.MustCompile(`rate_limited|rate limit exceeded|(?i:too many requests)`)},
-	{"missing-reference", regexp.MustCompile(`(missing|invalid|ambiguous)_reference|error resolving secret reference|no (vault|item|section|field) matched`)},
-	{"auth", regexp.MustCompile(`(?i)unauthorized|status code:? 40[13]|invalid service account token|service account (was )?deleted|authentication (failed|error)|failed to authenticate`)},
-	{"network", regexp.MustCompile(`(?i)no such host|dial tcp|i/o timeout|connection (refused|reset)|network is unreachable|TLS handshake|error sending request|temporary failure in name resolution`)},
-}
-
-func classify(lines []string) (class, line string) {
-	for _, f := range faults {
-		for _, line := range lines {
-			if f.pattern.MatchString(line) {
-				return f.class, redact(line)
-			}
-		}
-	}
-	if len(lines) > 0 {
-		return "failed", redact(lines[len(lines)-1])
-	}
-	return "failed", ""
-}
-
-var reference = regexp.MustCompile(`op://[^\s"',;]*`)
-
-// redact hides which items of a vault are referred to.
-func redact(line string) string {
-	return reference.ReplaceAllString(line, "op://…")
-}
-
-// hints are what mends each class of OpNix's faults.
-var hints = map[string]string{
-	"no-token":          "opnix token set, then systemctl restart opnix-secrets.service",
-	"empty-token":       "opnix token set, then systemctl restart opnix-secrets.service",
-	"auth":              "the service account's token is not accepted: make a new one, opnix token set, systemctl restart opnix-secrets.service",
-	"missing-reference": "compare services.onepassword-secrets.secrets.*.reference with the vault: op item list --vault VAULT",
-	"rate-limited":      "wait until 1Password's limit for the account is reset, then systemctl restart opnix-secrets.service once",
-	"unknown-owner":     "declare the user or group in users.users or users.groups; a service with DynamicUser has no static one",
-	"network":           "check name service and the way out from the host, then systemctl restart opnix-secrets.service",
-	"hung":              "systemctl list-jobs; OpNix before 0.10.1 restarts services that wait for it: update it, or remove `services` from the secrets",
-	"failed":            "journalctl -u opnix-secrets.service -e",
 }

@@ -171,7 +171,8 @@ func TestValidate(t *testing.T) {
 const evaluated = `{
 	"onepassword-secrets": {"enable": true, "tokenFile": "/etc/token", "secrets": {
 		"zeta": {"path": "/s/zeta", "owner": "root", "group": "root", "mode": "0600", "services": []},
-		"alpha": {"path": "/s/alpha", "owner": "hercules-ci-agent", "group": "users", "mode": "0400", "services": ["hercules-ci-agent"]}}},
+		"alpha": {"path": "/s/alpha", "owner": "hercules-ci-agent", "group": "users", "mode": "0400", "services": ["hercules-ci-agent"], "symlinks": ["/l"]}},
+		"services": ["pg"], "version": "0.11.0", "configFiles": 1},
 	"hercules-ci-agent": {"enable": true, "settings": {"baseDirectory": "/var/lib/hca", "clusterJoinTokenPath": "/s/alpha", "binaryCachesPath": "/s/caches"}},
 	"units": ["opnix-secrets", "hercules-ci-agent"]}`
 
@@ -181,9 +182,9 @@ func TestExpect(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := OnePasswordSpec{Units: []string{"opnix-secrets.service"}, TokenFile: "/etc/token", Secrets: []Secret{
-		{Name: "alpha", Path: "/s/alpha", Owner: "hercules-ci-agent", Group: "users", Mode: "0400", Services: []string{"hercules-ci-agent"}},
+		{Name: "alpha", Path: "/s/alpha", Owner: "hercules-ci-agent", Group: "users", Mode: "0400", Services: []string{"hercules-ci-agent"}, Symlinks: []string{"/l"}},
 		{Name: "zeta", Path: "/s/zeta", Owner: "root", Group: "root", Mode: "0600", Services: []string{}},
-	}}
+	}, Services: []string{"pg"}, Version: "0.11.0", ConfigFiles: 1}
 	if !reflect.DeepEqual(*ask[OnePasswordSpec](s), want) {
 		t.Errorf("got %+v", *ask[OnePasswordSpec](s))
 	}

@@ -96,10 +96,11 @@ type Unit struct {
 	Fragment     string `json:"fragment,omitempty"`
 	// Names are the id and the aliases.
 	Names []string `json:"-"`
-	// After and Wants are the names the unit orders itself after and wants,
-	// whether those units exist or not.
-	After []string `json:"-"`
-	Wants []string `json:"-"`
+	// After, Wants and Requires are the names the unit orders itself after, wants
+	// and requires, whether those units exist or not.
+	After    []string `json:"-"`
+	Wants    []string `json:"-"`
+	Requires []string `json:"-"`
 	// TriggeredBy are the timers, paths and sockets that start it.
 	TriggeredBy []string `json:"-"`
 	// Type is Type= of a service.
@@ -125,7 +126,7 @@ func (u Unit) Failing() bool {
 	return u.Active == "failed" || u.Active == "activating" && u.Sub == "auto-restart" && u.Result != "success"
 }
 
-const properties = "Id,Names,Type,TriggeredBy,ConditionResult,ConditionTimestampMonotonic,ExecMainExitTimestampMonotonic,LoadState,ActiveState,SubState,Result,InvocationID,NRestarts,MainPID,ExecMainStatus,UnitFileState,ControlGroup,FragmentPath,After,Wants,Job,RefuseManualStart,StateChangeTimestampMonotonic,ActiveEnterTimestampMonotonic,ExecMainStartTimestampMonotonic"
+const properties = "Id,Names,Type,TriggeredBy,ConditionResult,ConditionTimestampMonotonic,ExecMainExitTimestampMonotonic,LoadState,ActiveState,SubState,Result,InvocationID,NRestarts,MainPID,ExecMainStatus,UnitFileState,ControlGroup,FragmentPath,After,Wants,Requires,Job,RefuseManualStart,StateChangeTimestampMonotonic,ActiveEnterTimestampMonotonic,ExecMainStartTimestampMonotonic"
 
 // Show returns the named units by their ids; an alias comes back under the name
 // of the unit it stands for. A unit that does not exist is returned with Load
@@ -238,6 +239,8 @@ func parseBlock(block string) Unit {
 			u.After = strings.Fields(value)
 		case "Wants":
 			u.Wants = strings.Fields(value)
+		case "Requires":
+			u.Requires = strings.Fields(value)
 		case "RefuseManualStart":
 			u.RefusesStart = value == "yes"
 		case "Job":

@@ -65,8 +65,10 @@ func (e Engine) tryBoot(ctx context.Context, r Record) error {
 		}
 		return e.abort(ctx, r.ID, ActivationFailed, "the new system was booted, and did not finish its boot: %v", err)
 	}
-	units, err := e.Host.NewlyFailing(ctx, r)
+	units, err := e.Host.NewlyFailing(bound, r)
 	switch {
+	case err != nil && errors.Is(context.Cause(bound), errMoved):
+		return ErrRefused
 	case err != nil:
 		return e.abort(ctx, r.ID, ActivationFailed, "the new system was booted, and which of its units failed could not be read: %v", err)
 	case len(units) > 0:
@@ -127,6 +129,24 @@ func (e Engine) restartsBack(r Record) bool {
 	}
 	running, _, err := e.Host.Look(r.Profile)
 	return err == nil && running == r.New
+}
+
+// awaitGoingDown returns when the reboot that the trial asked for has not come about
+// in half of the time for the way back, and says so; in time, it ends the process
+// that waits here. A host that is still going down must not be told to be back, and
+// what is put back now may not reach it any more: what it boots decides. The reboot
+// is asked for once more, since who was to ask may have been stopped before that.
+func (e Engine) awaitGoingDown(bound context.Context, r Record) (note string) {
+	if r.Action != Reboot || !slices.Contains(r.Reboots, e.Clock.BootID()) || e.Clock.Now() >= r.ActivateBy || !e.runsPrevious(r) {
+		return ""
+	}
+	half, cancel := context.WithTimeout(bound, r.Limits.Rollback/2)
+	defer cancel()
+	if err := e.Restarter.Restart(half); err != nil {
+		note = fmt.Sprintf(": %v", err)
+	}
+	<-half.Done()
+	return fmt.Sprintf("the host did not reboot within %v%s", r.Limits.Rollback/2, note)
 }
 
 // restartBack leaves half of the time for the other way, and returns why that must

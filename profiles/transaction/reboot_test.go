@@ -116,7 +116,9 @@ func TestSystemThatIsBootedOnceIsJudgedAndCommitted(t *testing.T) {
 func TestSystemThatIsBootedOnceAndFailsIsRebootedAway(t *testing.T) {
 	for name, fail := range map[string]func(*bootable){
 		"boot does not end": func(b *bootable) { b.boot = errBroken },
-		"unit fails":        func(b *bootable) { b.host.failing = func() ([]string, error) { return []string{"sad.service"}, nil } },
+		"unit fails": func(b *bootable) {
+			b.host.failing = func(context.Context) ([]string, error) { return []string{"sad.service"}, nil }
+		},
 		"silence": func(b *bootable) {
 			b.host.mu.Lock()
 			defer b.host.mu.Unlock()
@@ -293,5 +295,51 @@ func TestSettleWaitsForWhatIsUnderWay(t *testing.T) {
 	}
 	if err := r.supervised(); err != nil {
 		t.Error(err)
+	}
+}
+
+// The host that was told to reboot is not back before it has: what it then boots may
+// be the new system all the same.
+func TestWayBackWhileTheHostGoesDownIsOverAfterTheBoot(t *testing.T) {
+	for name, once := range map[string]string{"the choice was taken back": "", "too late": newPath} {
+		t.Run(name, func(t *testing.T) {
+			b := newBootable(t)
+			b.begin()
+			b.awaitRestart()
+			if _, err := b.Abort(b.ctx(), id, Disturbed, "interrupted by ann@desk", nil); err != nil {
+				t.Fatal(err)
+			}
+			b.awaitRestart()
+			if got := b.load(); got.State != RollingBack || len(got.Reboots) != 1 {
+				t.Fatalf("it is %+v", got)
+			}
+			b.once = once
+			b.goDown("boot-2")
+			if once != "" {
+				b.awaitRestart()
+				b.goDown("boot-3")
+			}
+			if got := b.untilState(RolledBack); !got.Restarted || got.Reason != "interrupted by ann@desk" {
+				t.Errorf("%+v", got)
+			}
+			b.on(oldPath)
+		})
+	}
+}
+
+// A host that does not reboot is back all the same.
+func TestWayBackOfAHostThatDoesNotGoDown(t *testing.T) {
+	b := newBootable(t)
+	b.begin()
+	b.awaitRestart()
+	r := b.load()
+	r.Limits.Rollback = 100 * time.Millisecond
+	note := b.awaitGoingDown(b.ctx(), r)
+	if !strings.Contains(note, "did not reboot within 50ms") || b.host.called("restart") != 2 {
+		t.Errorf("%q after %v", note, b.host.calls)
+	}
+	b.clock.advance(limits.Activation + time.Second)
+	if note := b.awaitGoingDown(b.ctx(), r); note != "" || b.host.called("restart") != 2 {
+		t.Errorf("its time was over: %q", note)
 	}
 }

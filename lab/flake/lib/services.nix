@@ -1,12 +1,18 @@
 # sshd, Nix, OpNix and the Hercules CI agent of a host.
 #
 # Knobs of "opnix", an object that enables it:
-#   secrets           { name: { path, owner, group, mode, services, value } } besides those of hercules; default: appSecret in outputDir
+#   version           "0.8.0" | "0.11.0" (0.11.0): what OpNix and its units do; 0.8.0 restarts services so that the switch hangs
+#   secrets           { name: { path, owner, group, mode, services, symlinks, value } } besides those of hercules; default: appSecret in outputDir
+#   services          further services that wait for OpNix
 #   brokenSecret      true: a reference that the vault does not have (exit 65)
 #   unknownOwner      true: a secret of a user that does not exist (exit 1, nothing is fetched)
 #   wrongMode         true: secrets are written 0644, whatever is declared
-#   fail              "auth" | "network" | "rate-limited": the vault cannot be asked (exit 1, 1, 75)
-#   blockingRestart   true: as OpNix before 0.10.1, waits for the restart of services that wait for it: the switch hangs
+#   fail              "auth" | "network" | "outage" | "rate-limited": the vault cannot be asked (exit 1, 1, 1, 75);
+#                     "hang": it never answers
+#   watcher           true: a path unit runs OpNix once more when outputDir changes (false)
+#   note              any string: another one gives another unit that does the same
+#   restartIfChanged  false: a switch leaves a unit whose text changed alone (true)
+#   unit              false: no unit at all, as OpNix before 0.7 (true)
 #   alias             true: the unit is also called onepassword-secrets.service
 # Knobs of "hercules":
 #   offline           true or "socket": the service refuses the agent's socket; "api": nobody answers at all
@@ -41,8 +47,13 @@ let
     unknownOwner = false;
     wrongMode = false;
     fail = "";
-    blockingRestart = false;
     alias = false;
+    version = "0.11.0";
+    services = [ ];
+    watcher = false;
+    note = "";
+    restartIfChanged = true;
+    unit = true;
   };
   hercules = knobs "hercules" (if herculesEnabled then host.hercules else { }) {
     offline = false;
@@ -55,6 +66,18 @@ let
     restarter = true;
     restarterDelay = 10;
   };
+
+  opnixOld =
+    if builtins.elem opnix.version [ "0.8.0" "0.11.0" ] then opnix.version == "0.8.0" else throw "opnix: unknown version ${opnix.version}";
+  # The package of 0.8.0 calls itself 0.7.0.
+  opnixProgram = "${
+    derive.tree "opnix-${if opnixOld then "0.7.0" else opnix.version}" [
+      {
+        path = "bin/opnix";
+        link = derive.tool "opnix";
+      }
+    ]
+  }/bin/opnix";
 
   tokenFile = "/etc/opnix-token";
   outputDir = "/var/lib/opnix/secrets";
@@ -116,7 +139,8 @@ let
       group = "root";
       mode = "0600";
       services = [ ];
-      reference = "op://lab/${name}/value";
+      symlinks = [ ];
+      reference = "op://The Lab/${name}/value";
     }
     // removeAttrs secret [ "value" ]
   ) declared;
@@ -136,54 +160,111 @@ let
   opnixConfig = builtins.toFile "opnix-config.json" (
     builtins.toJSON {
       secrets = map (name: secrets.${name}) secretNames;
-      systemdIntegration = {
-        enable = true;
-        restartOnChange = true;
-        changeDetection = {
-          enable = true;
-          hashFile = "/var/lib/opnix/secret-hashes.json";
-        };
-      };
+      inherit systemdIntegration;
     }
   );
-  opnixStart = builtins.toFile "opnix-secrets-start" ''
-    set -euo pipefail
+  systemdIntegration = {
+    enable = true;
+    inherit (opnix) services;
+    restartOnChange = true;
+    changeDetection = {
+      enable = true;
+      hashFile = "/var/lib/opnix/secret-hashes.json";
+    };
+    errorHandling.maxRetries = 3;
+  };
+  opnixRun = "${opnixProgram} secret -token-file ${tokenFile} -config ${opnixConfig} -output ${outputDir}";
+  opnixScript = ''
     mkdir -p ${outputDir}
     chmod 751 ${outputDir}
+    if [ -f ${tokenFile} ]; then
+      chown root:onepassword-secrets ${tokenFile}
+      chmod 640 ${tokenFile}
+    fi
     if [ ! -f ${tokenFile} ]; then
       echo "WARNING: Token file ${tokenFile} does not exist!" >&2
-      echo "INFO: No secrets are fetched, those already here stay." >&2
+      echo "INFO: Using existing secrets, skipping updates" >&2
       exit 0
     fi
-    chown root:onepassword-secrets ${tokenFile}
-    chmod 640 ${tokenFile}
+    if [ ! -r ${tokenFile} ]; then
+      echo "ERROR: Token file ${tokenFile} is not readable!" >&2
+      exit 1
+    fi
     if [ ! -s ${tokenFile} ]; then
       echo "ERROR: Token file is empty!" >&2
       exit 1
     fi
-    exec ${derive.tool "opnix"} secret -token-file ${tokenFile} -config ${opnixConfig} -output ${outputDir}
+    echo "Processing config file: ${opnixConfig}"
+    ${opnixRun}
+    echo "INFO: Systemd integration enabled - services will be managed automatically"
+  '';
+  opnixStart = builtins.toFile "opnix-secrets-start" "set -e\n${opnixScript}";
+  opnixEnvironment = ''
+    Environment=LAB_OPNIX=${opnix.version}
+    Environment=LAB_VAULT=${vault}
+    Environment=LAB_FAIL=${opnix.fail}
+    Environment=LAB_MODE=${if opnix.wrongMode then "0644" else ""}
   '';
   opnixUnit = ''
     [Unit]
     Description=OpNix Secret Management
-    After=network-online.target nss-lookup.target
-    Wants=network-online.target
-    StartLimitIntervalSec=1h
-    StartLimitBurst=2
-
+    ${if opnix.note == "" then "" else "X-Note=${opnix.note}"}
+    ${if opnix.restartIfChanged then "" else "X-RestartIfChanged=false"}
+    ${
+      if opnixOld then
+        ''
+          After=network.target
+          Wants=network.target
+        ''
+      else
+        ''
+          After=network-online.target nss-lookup.target
+          Wants=network-online.target nss-lookup.target
+          StartLimitIntervalSec=1h
+          StartLimitBurst=2
+        ''
+    }
     [Service]
     Type=oneshot
     RemainAfterExit=yes
     User=root
     Group=onepassword-secrets
     Restart=on-failure
-    RestartSec=15min
-    RestartPreventExitStatus=65 75
-    Environment=LAB_VAULT=${vault}
-    Environment=LAB_FAIL=${opnix.fail}
-    Environment=LAB_MODE=${if opnix.wrongMode then "0644" else ""}
-    Environment=LAB_BLOCKING_RESTART=${if opnix.blockingRestart then "1" else ""}
+    ${
+      if opnixOld then
+        "RestartSec=30"
+      else
+        ''
+          RestartSec=15min
+          RestartPreventExitStatus=65 75
+        ''
+    }
+    ${opnixEnvironment}
     ExecStart=/bin/bash ${opnixStart}
+  '';
+  opnixAgain = builtins.toFile "opnix-secrets-restart-start" ''
+    set -e
+    echo "OpNix secrets changed, triggering service restart evaluation..."
+    ${opnixRun} || true
+    echo "OpNix service restart evaluation completed"
+  '';
+  watcherUnit = ''
+    [Unit]
+    Description=Watch for OpNix secret changes
+
+    [Path]
+    PathModified=${outputDir}
+    Unit=opnix-secrets-restart.service
+  '';
+  againUnit = ''
+    [Unit]
+    Description=Restart services when OpNix secrets change
+
+    [Service]
+    Type=oneshot
+    User=root
+    ${opnixEnvironment}
+    ExecStart=/bin/bash ${opnixAgain}
   '';
 
   agentConfig = builtins.toFile "hercules-ci-agent.json" (
@@ -300,7 +381,7 @@ in
       enable = opnixEnabled;
     }
     // optional opnixEnabled {
-      inherit tokenFile outputDir;
+      inherit tokenFile outputDir systemdIntegration;
       secrets = builtins.mapAttrs (name: secret: removeAttrs secret [ "value" ]) secrets;
     };
     hercules-ci-agent = {
@@ -310,10 +391,15 @@ in
   };
 
   wanted =
-    optional opnixEnabled { "opnix-secrets.service" = opnixUnit; }
+    optional (opnixEnabled && opnix.unit) { "opnix-secrets.service" = opnixUnit; }
+    // optional (opnixEnabled && opnix.watcher) { "opnix-secrets-watcher.path" = watcherUnit; }
     // optional herculesEnabled { "hercules-ci-agent.service" = agentUnit; }
     // optional (herculesEnabled && hercules.offline != "api") { "lab-hercules-api.service" = apiUnit; };
-  units = optional (herculesEnabled && hercules.restarter) restarterUnits;
+  units =
+    optional (herculesEnabled && hercules.restarter) restarterUnits
+    // optional (opnixEnabled && opnix.watcher) { "opnix-secrets-restart.service" = againUnit; };
+  # What else config.systemd.services shows of a service.
+  details = optional (opnixEnabled && opnix.unit) { opnix-secrets.script = opnixScript; };
   links =
     (
       if opnixEnabled && opnix.alias then

@@ -229,9 +229,12 @@ in
 
   # What config.systemd.services shows.
   services = builtins.listToAttrs (
-    map (unit: {
+    map (unit: rec {
       name = builtins.head (serviceName unit);
-      value.enable = true;
+      value = {
+        enable = true;
+      }
+      // services.details.${name} or { };
     }) (builtins.filter (unit: serviceName unit != null) (names all))
   );
 }

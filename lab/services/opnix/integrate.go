@@ -4,77 +4,200 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"slices"
+	"strings"
 	"time"
 )
 
 // recorded is what secret-hashes.json keeps of a secret.
 type recorded struct {
+	Path         string    `json:"path"`
 	Hash         string    `json:"hash"`
 	LastModified time.Time `json:"lastModified"`
 }
 
-// integrate restarts the services of changed secrets. On the first run every secret counts as changed.
-func integrate(c config, values []string) error {
-	hashFile := c.SystemdIntegration.ChangeDetection.HashFile
-	hashes := map[string]recorded{}
-	if data, err := os.ReadFile(hashFile); err == nil {
-		// A damaged file means that everything has changed.
-		_ = json.Unmarshal(data, &hashes)
+type hashes struct {
+	Hashes map[string]recorded `json:"hashes"`
+}
+
+// action is what is done to a service: it is restarted or sent a signal, or started where it failed for want of a secret.
+type action struct {
+	restart, start bool
+	signal         string
+}
+
+// integrate acts on the services of changed secrets. On the first run every secret counts as changed.
+func (o opnix) integrate(c config) error {
+	file := c.SystemdIntegration.ChangeDetection.HashFile
+	known := hashes{Hashes: map[string]recorded{}}
+	if data, err := os.ReadFile(file); err == nil {
+		if err := json.Unmarshal(data, &known); err != nil {
+			return &failure{code: exitGeneral, operation: "Parsing hash store", component: "configuration", issue: "Invalid JSON format in hash store file"}
+		}
 	}
-	var services []string
-	changed := 0
+	var changed []string
+	actions := map[string]action{}
 	for i, secret := range c.Secrets {
-		hash := fmt.Sprintf("%x", sha256.Sum256([]byte(values[i])))
-		if hashes[secret.Path].Hash == hash {
+		isNew, err := known.note(secret.Path)
+		if err != nil {
+			fmt.Fprintf(os.Stderr, "WARNING: Failed to check changes for secret[%d]:%s: %v\n", i, secret.Path, err)
 			continue
 		}
-		changed++
-		hashes[secret.Path] = recorded{Hash: hash, LastModified: time.Now()}
-		services = append(services, secret.Services...)
+		own := secret.actions(c.SystemdIntegration.RestartOnChange)
+		if isNew {
+			changed = append(changed, fmt.Sprintf("secret[%d]:%s", i, secret.Path))
+			maps.Copy(actions, own)
+		}
+		if !o.old {
+			o.revive(own, actions)
+		}
 	}
-	if err := saveHashes(hashFile, hashes); err != nil {
-		return err
+	if len(changed) > 0 {
+		if err := known.save(file); err != nil {
+			fmt.Fprintf(os.Stderr, "WARNING: Failed to save hash store: %v\n", err)
+		}
 	}
-	if changed == 0 {
+	if len(actions) == 0 {
 		fmt.Println("INFO: No secret changes detected, skipping service restarts")
-	} else {
-		fmt.Printf("INFO: Processing %d changed secrets\n", changed)
+		return nil
 	}
-	slices.Sort(services)
-	for _, service := range slices.Compact(services) {
-		restart(service)
+	if len(changed) > 0 {
+		fmt.Printf("INFO: Processing %d changed secrets: %v\n", len(changed), changed)
 	}
-	fmt.Println("Successfully processed systemd integration")
+	o.act(actions, c.SystemdIntegration.ErrorHandling.MaxRetries)
 	return nil
 }
 
-func saveHashes(path string, hashes map[string]recorded) error {
-	data, err := json.MarshalIndent(hashes, "", "  ")
+// actions are those for the services of a secret, whether given as a list or as an object.
+func (s secret) actions(restart bool) map[string]action {
+	all := map[string]action{}
+	var list []string
+	if json.Unmarshal(s.Services, &list) == nil {
+		for _, name := range list {
+			all[name] = action{restart: restart}
+		}
+		return all
+	}
+	var object map[string]struct {
+		Restart *bool   `json:"restart"`
+		Signal  *string `json:"signal"`
+	}
+	_ = json.Unmarshal(s.Services, &object)
+	for name, settings := range object {
+		one := action{restart: restart}
+		if settings.Restart != nil {
+			one.restart = *settings.Restart
+		}
+		if settings.Signal != nil {
+			one.signal = *settings.Signal
+		}
+		all[name] = one
+	}
+	return all
+}
+
+// revive adds the start of services that failed: to restart them if they run would leave them as they are.
+func (o opnix) revive(own, actions map[string]action) {
+	for name := range own {
+		shown, err := exec.Command(systemctl, "show", name, "--property=ActiveState", "--property=Result").Output()
+		state := string(shown)
+		if err == nil && (strings.Contains(state, "ActiveState=failed") || strings.Contains(state, "ActiveState=inactive") && strings.Contains(state, "Result=dependency")) {
+			actions[name] = action{start: true}
+		}
+	}
+}
+
+const systemctl = "/usr/bin/systemctl"
+
+// act continues on error, as OpNix does by default.
+func (o opnix) act(actions map[string]action, attempts int) {
+	var failed []string
+	for _, name := range slices.Sorted(maps.Keys(actions)) {
+		if err := o.attempt(name, actions[name], attempts); err != nil {
+			failed = append(failed, fmt.Sprintf("%s: %v", name, err))
+		}
+	}
+	if len(failed) > 0 {
+		fmt.Fprintf(os.Stderr, "WARNING: Some service actions failed: %v\n", failed)
+	}
+}
+
+func (o opnix) attempt(name string, a action, attempts int) error {
+	fmt.Printf("INFO: %s service %s\n", a.verb(), name)
+	command := o.command(name, a)
+	var last error
+	for attempt := range attempts {
+		if attempt > 0 {
+			fmt.Printf("INFO: Retrying service action for %s (attempt %d/%d)\n", name, attempt+1, attempts)
+			time.Sleep(time.Duration(attempt) * o.pause)
+		}
+		output, err := exec.Command(command[0], command[1:]...).CombinedOutput()
+		if err == nil {
+			fmt.Printf("INFO: Successfully executed service action for %s\n", name)
+			return nil
+		}
+		last = fmt.Errorf("command failed: %v, output: %s", err, output)
+	}
+	return last
+}
+
+func (a action) verb() string {
+	switch {
+	case a.start:
+		return "Starting"
+	case a.signal != "":
+		return "Sending " + a.signal + " signal to"
+	case a.restart:
+		return "Restarting"
+	}
+	return "Reloading"
+}
+
+// command is the blocking form in 0.8.0: a service that is ordered after this unit waits for it to end, and this unit for the service,
+// so that neither ever does. A signal goes to what no shell expands, in both.
+func (o opnix) command(name string, a action) []string {
+	word := "reload"
+	switch {
+	case a.start:
+		word = "start"
+	case a.signal != "":
+		return []string{"/usr/bin/kill", "-" + a.signal, "$(systemctl show -p MainPID --value " + name + ")"}
+	case a.restart && o.old:
+		word = "restart"
+	case a.restart:
+		word = "try-restart"
+	}
+	if o.old {
+		return []string{systemctl, word, name}
+	}
+	return []string{systemctl, "--no-block", word, name}
+}
+
+// note says whether the content of a file is another one than before, and keeps its hash.
+func (h hashes) note(path string) (bool, error) {
+	content, err := os.ReadFile(path)
+	if err != nil {
+		return false, err
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		return false, err
+	}
+	hash := fmt.Sprintf("%x", sha256.Sum256(content))
+	if h.Hashes[path].Hash == hash {
+		return false, nil
+	}
+	h.Hashes[path] = recorded{Path: path, Hash: hash, LastModified: info.ModTime()}
+	return true, nil
+}
+
+func (h hashes) save(path string) error {
+	data, err := json.MarshalIndent(h, "", "  ")
 	if err != nil {
 		return fmt.Errorf("encode hashes: %v", err)
 	}
-	temporary := path + ".tmp"
-	if err := os.WriteFile(temporary, data, 0o644); err != nil {
-		return &failure{exitGeneral, "Saving hashes", err.Error()}
-	}
-	if err := os.Rename(temporary, path); err != nil {
-		return &failure{exitGeneral, "Saving hashes", err.Error()}
-	}
-	return nil
-}
-
-// restart continues on error, as OpNix does by default. The blocking form is that of OpNix before 0.10.1: the service is ordered
-// after this unit, so neither job ever ends.
-func restart(service string) {
-	fmt.Printf("INFO: Restarting service %s\n", service)
-	arguments := []string{"--no-block", "try-restart", service + ".service"}
-	if os.Getenv("LAB_BLOCKING_RESTART") != "" {
-		arguments = []string{"restart", service + ".service"}
-	}
-	if output, err := exec.Command("/usr/bin/systemctl", arguments...).CombinedOutput(); err != nil {
-		fmt.Printf("WARNING: Some service actions failed: %s: %v: %s\n", service, err, output)
-	}
+	return os.WriteFile(path, data, 0o644)
 }

@@ -40,6 +40,9 @@
               tokenFile = "/etc/opnix-token";
               outputDir = "/var/lib/opnix/secrets";
               users = never;
+              configFiles = [ never ];
+              defaults = { stage = "lab"; key = never; };
+              systemdIntegration = { enable = true; services = [ "postgresql" ]; changeDetection = never; };
               secrets = {
                 joinToken = {
                   reference = never;
@@ -56,6 +59,12 @@
                   group = "root";
                   mode = "0600";
                   services = { nginx.restart = true; hercules-ci-agent.restart = never; };
+                  symlinks = [ "/etc/caches" ];
+                };
+                placed = {
+                  reference = never;
+                  path = "{stage}/{who}/file{gone}";
+                  variables = { who = "me"; key = never; };
                 };
               };
             };
@@ -69,7 +78,14 @@
                 labels = never;
               };
             };
-            systemd.services = { opnix-secrets = never; hercules-ci-agent = never; other = never; };
+            systemd.services = {
+              opnix-secrets = {
+                script = "/nix/store/00000000000000000000000000000000-opnix-0.10.1/bin/opnix secret -config x";
+                serviceConfig = never;
+              };
+              hercules-ci-agent = never;
+              other = never;
+            };
           };
         };
         disabled = {
