@@ -145,6 +145,7 @@ func (h *hostRun) past(ctx context.Context) error {
 	if s.State != transaction.RolledBack {
 		return h.conclude(ctx, nil)
 	}
+	h.judgedAfter(s.AfterRollback)
 	return &Failure{Host: h.Name, Step: h.failedStep(), Cause: errors.New(s.Reason), Word: RolledBack, Code: CodeRolledBack,
 		Next: "hdeploy log " + h.Name + " " + h.id}
 }

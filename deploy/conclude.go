@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/hbohlen/hdeploy/profiles/probe"
 	"github.com/hbohlen/hdeploy/profiles/transaction"
 )
 
@@ -30,6 +31,9 @@ func (h *hostRun) conclude(ctx context.Context, followErr error) error {
 	case transaction.Superseded:
 		return h.lookNow(Unknown, "superseded", fmt.Errorf("%s; hdeploy touched nothing after that", h.status.Reason))
 	default:
+		if f := h.endedIll(ctx); f != nil {
+			return f
+		}
 		return h.rollbackFailed(ctx, strings.Join(append([]string{h.reasons()}, h.status.Notes...), "; "), nil)
 	}
 }
@@ -49,7 +53,7 @@ func (h *hostRun) committed() error {
 	if h.status.Boots == "unknown" {
 		h.note("warning", "what the host boots could not be read: its boot loader is not known")
 	}
-	if len(h.failedProbes()) > 0 {
+	if probe.Judge(probe.InTrial, h.results) != probe.Committed {
 		h.done(Degraded, CodeDegraded)
 		return nil
 	}
@@ -104,6 +108,10 @@ func (h *hostRun) rolledBack(ctx context.Context) error {
 	if err := h.differs(); err != nil {
 		h.endLive("", err)
 		return h.rollbackFailed(ctx, fmt.Sprintf("%s; the host says that it went back, but %v", reason, err), &h.seen)
+	}
+	if ill := h.probeRestored(ctx); ill != nil {
+		h.endLive("", ill)
+		return h.restoredIll(ctx, ill)
 	}
 	h.endLive("seen to run what ran before, over a new connection", nil)
 	if h.wanted {

@@ -42,9 +42,11 @@ type Transaction struct {
 	Reason string   `json:"reason,omitempty"`
 	Notes  []string `json:"notes,omitempty"`
 
-	Steps   []TransactionStep `json:"steps,omitempty"`
-	Probes  []event.Probe     `json:"probes,omitempty"`
-	Journal []event.UnitLog   `json:"journal,omitempty"`
+	Steps  []TransactionStep `json:"steps,omitempty"`
+	Probes []event.Probe     `json:"probes,omitempty"`
+	// AfterRollback are the verdicts about the previous system after a rollback.
+	AfterRollback []event.Probe   `json:"after_rollback,omitempty"`
+	Journal       []event.UnitLog `json:"journal,omitempty"`
 
 	// Confirm and DeadMan are the time left, in seconds, of one that runs.
 	Confirm float64 `json:"confirm_seconds,omitempty"`
@@ -89,6 +91,11 @@ func transactionOf(s protocol.Status) Transaction {
 		for _, p := range results[:min(len(results), listTold)] {
 			t.Probes = append(t.Probes, *toEvent(p))
 		}
+	}
+	for _, p := range s.AfterRollback[:min(len(s.AfterRollback), listTold)] {
+		told := toEvent(p)
+		told.AfterRollback = true
+		t.AfterRollback = append(t.AfterRollback, *told)
 	}
 	return t
 }

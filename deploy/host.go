@@ -44,6 +44,12 @@ type hostRun struct {
 	// confirmed is how the transaction ended after the confirmation.
 	confirmed protocol.Status
 	results   []probe.Result
+	// specsHere are this side's probes, failedBefore the required ones of them that
+	// did not pass before the trial, and after all verdicts about the previous system
+	// after a rollback.
+	specsHere    []probe.Spec
+	failedBefore []string
+	after        []probe.Result
 	// said is what the units behind failed probes said, where there is no
 	// transaction that has kept it.
 	said []transaction.UnitLog
@@ -259,7 +265,7 @@ func (h *hostRun) judgeUnchanged(ctx context.Context) error {
 		return err
 	}
 	failed := h.failedProbes()
-	if len(failed) == 0 {
+	if probe.Judge(probe.AtRest, h.results) == probe.Unchanged {
 		done(plural(len(h.results), "probe")+" passed", nil)
 		h.done(Unchanged, CodeOK)
 		return nil
@@ -288,10 +294,13 @@ func (h *hostRun) failedProbes() []event.Probe {
 	return failed
 }
 
+// notesTold caps what a host may say beside a verdict.
+const notesTold = 8
+
 func toEvent(p probe.Result) *event.Probe {
 	return &event.Probe{
-		Name: p.Name, From: p.From, Verdict: string(p.Verdict), Policy: p.Policy, Class: p.Class, Expected: p.Expected, Seen: p.Seen,
-		Evidence: p.Evidence, Hint: p.Hint, Seconds: p.Seconds,
+		Name: p.Name, From: p.From, Verdict: string(p.Verdict), Policy: p.Policy, Expected: p.Expected, Seen: p.Seen,
+		Evidence: p.Evidence, Hint: p.Hint, Seconds: p.Seconds, Class: p.Class, Notes: p.Notes[:min(len(p.Notes), notesTold)],
 	}
 }
 
@@ -332,7 +341,7 @@ func (h *hostRun) finish(ctx context.Context) event.Outcome {
 		o.Running, o.Boots, o.Generation = b.Running, b.Boots.System, b.Profile.Number
 	}
 	o.RebootNeeded = h.rebootNeeded && h.back == nil
-	o.Failed = h.failedProbes()
+	o.Failed, o.AfterRollback = h.failedProbes(), h.failedAfter()
 	o.Seconds = time.Since(h.run.started).Seconds()
 	return o
 }

@@ -205,7 +205,7 @@ func (h *hostRun) probeBooted(ctx context.Context, word Word) error {
 	if err := h.probeAll(ctx, specs); err != nil {
 		return err
 	}
-	if len(h.failedProbes()) > 0 {
+	if probe.Judge(probe.AtRest, h.results) == probe.Degraded {
 		h.askJournal(ctx)
 		h.done(Degraded, CodeDegraded)
 		return nil

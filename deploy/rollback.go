@@ -90,6 +90,7 @@ func (h *hostRun) rollBack(ctx context.Context, r RollbackRequest) error {
 		return ctx.Err()
 	}
 	specs = alerting(specs)
+	h.glance(ctx, specs)
 	if err := h.beginOrBoot(ctx, specs); err != nil {
 		return err
 	}
@@ -184,7 +185,7 @@ func notEvaluated(specs []probe.Spec) []probe.Spec {
 func alerting(specs []probe.Spec) []probe.Spec {
 	for i := range specs {
 		s := &specs[i]
-		s.OnFail, s.OnUnknown = probe.Alert, probe.Alert
+		s.OnFail, s.OnUnknown, s.AfterRollback = probe.Alert, probe.Alert, probe.Advisory
 	}
 	return notEvaluated(specs)
 }

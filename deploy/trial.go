@@ -40,6 +40,7 @@ func (h *hostRun) transact(ctx context.Context) error {
 	if !h.run.activates() {
 		specs = nil // with ThenReboot they are asked after the boot
 	}
+	h.glance(ctx, specs)
 	begin := func(ctx context.Context) error { return h.beginOrBoot(ctx, specs) }
 	if err := h.copyAnd(ctx, begin); err != nil {
 		return err

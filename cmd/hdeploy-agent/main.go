@@ -55,6 +55,7 @@ func hostEngine() transaction.Engine {
 		Clock:     nixos.Clock{},
 		Host:      host,
 		Restarter: host,
+		Comparer:  host,
 		Reboot:    nixos.Reboot,
 		Log:       toJournal,
 		Journal:   nixos.Journal,

@@ -309,6 +309,7 @@ func (a agent) status(r transaction.Record) *protocol.Status {
 		ExitCode: r.ExitCode, Reason: r.Reason, Notes: r.Notes, Generation: r.Generation.Number, Boots: r.Boots,
 	}
 	s.Running, s.Profile, _ = a.engine.Host.Look(r.Profile)
+	s.AfterRollback = r.AfterRollback
 	s.Untouched, s.HasRestarted = r.Untouched, r.HasRestarted
 	if r.State.Final() || r.BootID != a.engine.Clock.BootID() {
 		return s

@@ -103,6 +103,11 @@ func transactionRow(t deploy.Transaction) row {
 			r.below = append(r.below, fmt.Sprintf("probe %s: %s: expected %s, saw %s", p.Name, p.Verdict, p.Expected, p.Seen))
 		}
 	}
+	for _, p := range t.AfterRollback {
+		if p.Verdict != "pass" {
+			r.below = append(r.below, fmt.Sprintf("after the rollback, probe %s: %s (%s): expected %s, saw %s", p.Name, p.Verdict, p.Policy, p.Expected, p.Seen))
+		}
+	}
 	if t.Reason != "" {
 		r.below = append(r.below, "because "+t.Reason)
 	}

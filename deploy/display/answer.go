@@ -196,7 +196,7 @@ func (p *page) report(host string, o event.Outcome, told map[string]string) {
 	if o.Seconds > 0 {
 		p.field("took", Seconds(o.Seconds))
 	}
-	for _, probe := range o.Failed {
+	for _, probe := range slices.Concat(o.Failed, o.AfterRollback) {
 		p.probe(probe)
 	}
 	p.journal(o.Journal)
@@ -265,6 +265,9 @@ func (p *page) probe(probe event.Probe) {
 	if probe.Verdict == "unknown" {
 		verdict = "could not tell"
 	}
+	if probe.AfterRollback {
+		verdict += " after the rollback"
+	}
 	p.field("probe", fmt.Sprintf("%s: %s, asked from %s; %s",
 		Clean(probe.Name), verdict, Clean(probe.From), policyText(probe.Policy)))
 	for _, part := range []struct{ label, text string }{
@@ -279,6 +282,9 @@ func (p *page) probe(probe event.Probe) {
 			p.line(4, label, line)
 			label = strings.Repeat(" ", len(label))
 		}
+	}
+	for _, note := range probe.Notes {
+		p.line(4, "note:     ", Clean(note))
 	}
 }
 
@@ -359,6 +365,9 @@ func meaningOf(host string, o event.Outcome) string {
 		}
 		return "the new system failed; the host is back on what it ran before"
 	case "rollback-failed":
+		if o.Running != "" && o.Running == o.Previous && slices.ContainsFunc(o.AfterRollback, isRequired) {
+			return "the new system failed; the host is back on what it ran before, but a probe that is required then did not pass: look at it now"
+		}
 		return "the new system failed, and the host was not seen to run what it had before: look at it now"
 	case "kept":
 		return "the new system failed and, as asked, was not rolled back: look at it now"
@@ -378,6 +387,8 @@ func meaningOf(host string, o event.Outcome) string {
 		return fmt.Sprintf("exit code %d", o.Code)
 	}
 }
+
+func isRequired(p event.Probe) bool { return p.Policy == "required" }
 
 func unchangedMeaning(o event.Outcome) string {
 	switch o.Action {

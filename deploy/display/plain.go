@@ -117,6 +117,9 @@ func stepText(s event.Step) string {
 
 func probeText(p event.Probe) string {
 	text := fmt.Sprintf("%s from %s: %s", Clean(p.Name), Clean(p.From), Clean(p.Verdict))
+	if p.AfterRollback {
+		text = "after the rollback: " + text
+	}
 	if p.Verdict != "pass" {
 		text += " (" + policyText(p.Policy) + ")"
 		if p.Expected != "" {
@@ -129,6 +132,9 @@ func probeText(p event.Probe) string {
 	if p.Seconds > 0 {
 		text += " in " + Seconds(p.Seconds)
 	}
+	for _, note := range p.Notes {
+		text += "; note: " + oneLine(note)
+	}
 	return text
 }
 
@@ -138,6 +144,10 @@ func policyText(policy string) string {
 		return "a failure rolls back"
 	case "alert":
 		return "a failure only alerts"
+	case "required":
+		return "it is required after a rollback"
+	case "advisory":
+		return "after a rollback it only advises"
 	default:
 		return "policy " + Clean(policy)
 	}

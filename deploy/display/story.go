@@ -142,7 +142,9 @@ func (p *phase) advance(progress event.Progress, at time.Time) {
 
 // judge keeps the last verdict of every probe, in the order of their first.
 func (c *chapter) judge(probe event.Probe) {
-	same := func(p event.Probe) bool { return p.Name == probe.Name && p.From == probe.From }
+	same := func(p event.Probe) bool {
+		return p.Name == probe.Name && p.From == probe.From && p.AfterRollback == probe.AfterRollback
+	}
 	if i := slices.IndexFunc(c.probes, same); i >= 0 {
 		c.probes[i] = probe
 		return

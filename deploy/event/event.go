@@ -116,15 +116,20 @@ type Probe struct {
 	From string `json:"from"`
 	// Verdict is "pass", "fail" or "unknown".
 	Verdict string `json:"verdict"`
-	// Policy is what a failure leads to: "rollback" or "alert".
+	// Policy is what a failure leads to: "rollback" or "alert", and after a rollback
+	// "required" or "advisory".
 	Policy string `json:"policy"`
-	// Class names the fault for machines, for instance "no-token"; empty on a pass.
+	// Class names the fault for programs; empty on a pass.
 	Class    string  `json:"class,omitempty"`
 	Expected string  `json:"expected,omitempty"`
 	Seen     string  `json:"seen,omitempty"`
 	Evidence string  `json:"evidence,omitempty"`
 	Hint     string  `json:"hint,omitempty"`
 	Seconds  float64 `json:"seconds,omitempty"`
+	// Notes are what was seen beside the verdict and does not change it.
+	Notes []string `json:"notes,omitempty"`
+	// AfterRollback says that it is about the previous system, which runs again.
+	AfterRollback bool `json:"after_rollback,omitempty"`
 }
 
 // Deadline tells by when the host goes back by itself.
@@ -166,6 +171,8 @@ type Outcome struct {
 	Failure      *Failure `json:"failure,omitempty"`
 	// Failed names the probes that failed.
 	Failed []Probe `json:"failed_probes,omitempty"`
+	// AfterRollback names those that did not pass on the previous system afterwards.
+	AfterRollback []Probe `json:"after_rollback,omitempty"`
 	// Changes is the answer of a dry activation.
 	Changes *Changes `json:"changes,omitempty"`
 	// Journal is the end of what failed units said, before they were stopped.

@@ -282,6 +282,27 @@ func (h Host) Probe(ctx context.Context, r transaction.Record) []probe.Result {
 	return probe.Run(ctx, r.Probes, host, nil)
 }
 
+var _ transaction.Comparer = Host{}
+
+// Glance implements [transaction.Comparer].
+func (h Host) Glance(ctx context.Context, r transaction.Record) []string {
+	return probe.Glance(ctx, r.Probes, h.before(r))
+}
+
+// ProbeRestored implements [transaction.Comparer].
+func (h Host) ProbeRestored(ctx context.Context, r transaction.Record) []probe.Result {
+	return probe.RunRestored(ctx, r.Probes, h.before(r), r.FailedBefore)
+}
+
+// before is the host with its previous system.
+func (h Host) before(r transaction.Record) *probe.Host {
+	host := &probe.Host{Systemd: systemd.Of(r.Previous.Running), NewSystem: r.Previous.Running}
+	if before, err := h.Store.LoadBaseline(r.ID); err == nil {
+		host.Baseline = &before
+	}
+	return host
+}
+
 // Fence implements [transaction.Host]. The supervisor goes first, so that it
 // starts nothing while the rest is killed; the caller's own unit is spared.
 func (h Host) Fence(ctx context.Context, id string) error {

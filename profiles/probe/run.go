@@ -61,11 +61,7 @@ func judge(ctx context.Context, s Spec, host *Host) finding {
 	if err := s.Validate(); err != nil {
 		return unknown("invalid", "a valid probe", err.Error())
 	}
-	vantage := FromDeployer
-	if host != nil {
-		vantage = FromHost
-	}
-	if s.From != vantage {
+	if vantage := vantageOf(host); s.From != vantage {
 		return unknown("vantage", "to be asked from the "+s.From, "asked from the "+vantage)
 	}
 	w := newWindow(s, time.Now())

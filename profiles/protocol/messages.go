@@ -188,6 +188,9 @@ type Status struct {
 	Steps     []transaction.Step   `json:"steps,omitempty"`
 	// DeployerResults came with the confirmation or the abort.
 	DeployerResults []probe.Result `json:"deployer_results,omitempty"`
+	// AfterRollback are the verdicts of the host's probes about the previous system,
+	// after it was made to run again.
+	AfterRollback []probe.Result `json:"after_rollback,omitempty"`
 	// ConfirmIn and DeadManIn are the time left; zero where passed or over.
 	ConfirmIn time.Duration     `json:"confirm_in,omitempty"`
 	DeadManIn time.Duration     `json:"dead_man_in,omitempty"`

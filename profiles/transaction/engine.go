@@ -55,6 +55,8 @@ type Engine struct {
 	Host  Host
 	// Restarter is needed for the action [Reboot] only.
 	Restarter Restarter
+	// Comparer asks the probes on the previous system; nil where nobody does.
+	Comparer Comparer
 	// Log is told each state that is driven, for the journal; nil for nobody.
 	Log func(Record)
 	// Journal reads the last lines that units said; nil where nobody can. It only

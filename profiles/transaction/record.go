@@ -184,6 +184,10 @@ type Record struct {
 	Judged          bool           `json:"judged,omitempty"`
 	Results         []probe.Result `json:"results,omitempty"`
 	DeployerResults []probe.Result `json:"deployer_results,omitempty"`
+	// FailedBefore names the probes that are required after a rollback and did not
+	// pass before the trial; AfterRollback are the host's probes after one.
+	FailedBefore  []string       `json:"failed_before,omitempty"`
+	AfterRollback []probe.Result `json:"after_rollback,omitempty"`
 
 	// ExitCode is switch-to-configuration's, -1 where none is known.
 	ExitCode int `json:"exit_code"`

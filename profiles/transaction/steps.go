@@ -87,6 +87,9 @@ func (e Engine) try(ctx context.Context, r Record) error {
 	if r.Action == Reboot {
 		return e.tryBoot(ctx, r)
 	}
+	if err := e.glance(ctx, r); err != nil {
+		return err
+	}
 	bound, stop := e.bounded(ctx, r, r.ActivateBy)
 	defer stop()
 	exit, err := e.Host.Activate(bound, r)
@@ -221,8 +224,14 @@ func (e Engine) judged(ctx context.Context, r Record, results []probe.Result) er
 }
 
 func blame(results []probe.Result) string {
+	return blameIn(probe.InTrial, results)
+}
+
+// blameIn names the first probe that decided.
+func blameIn(phase probe.Phase, results []probe.Result) string {
+	well := probe.Judge(phase, nil)
 	for _, p := range results {
-		if probe.MustRollBack([]probe.Result{p}) {
+		if o := probe.Judge(phase, []probe.Result{p}); o != well && o != probe.Degraded {
 			return fmt.Sprintf("probe %s failed: expected %s, saw %s", p.Name, p.Expected, p.Seen)
 		}
 	}
@@ -310,7 +319,7 @@ func (e Engine) restore(ctx context.Context, r Record) error {
 		e.keepJournal(ctx, r)
 		return e.unrestored(ctx, r, strings.Join(failures, "; "))
 	}
-	return e.end(ctx, r, RestoreDone, note)
+	return e.restored(ctx, bound, r, note)
 }
 
 // unrestored ends a rollback that failed, unless that is because somebody else
