@@ -13,7 +13,7 @@ import (
 type figure struct {
 	name string
 	// limit is the largest good ratio of hdeploy's time to that by hand; for the memory it
-	// is MiB, for a rollback seconds.
+	// is MiB, for a rollback and for the probes' CPU time seconds.
 	limit float64
 	kind  kind
 	// rtt is the round trip time that is added between workstation and host.
@@ -27,6 +27,7 @@ const (
 	changed               // another system in every run
 	copying               // the copy alone, of many large paths
 	goingBack             // to the system of before, without the switch itself
+	probing               // of both presets: CPU time on the host
 	memory                // hdeploy's own peak over all that it did here
 )
 
@@ -39,6 +40,7 @@ var figures = []figure{
 	{"changed@50ms", 0.6, changed, 50 * time.Millisecond},
 	{"copy-800MiB", 0.7, copying, 0},
 	{"rollback", 1.0, goingBack, 0},
+	{"probes", 0.15, probing, 0},
 	{"rss", 60, memory, 0},
 }
 
@@ -61,6 +63,8 @@ type reading struct {
 	hdeploy, byHand []time.Duration
 	// mebibytes is for the memory alone.
 	mebibytes float64
+	// trips are round trips, for the probes alone, where one is the limit.
+	trips int
 }
 
 func (r reading) ratio() float64 {
@@ -73,6 +77,8 @@ func (r reading) missed() bool {
 		return r.mebibytes > r.limit || r.mebibytes <= 0
 	case goingBack:
 		return took > r.limit || took <= 0
+	case probing:
+		return took > r.limit || took <= 0 || r.trips != 1
 	case unchanged, changed, copying: // are compared
 	}
 	return !(r.ratio() <= r.limit) // not a number is a miss too
@@ -96,6 +102,13 @@ func (r reading) json() string {
 			Name    string  `json:"name"`
 			Hdeploy float64 `json:"hdeploy_s"`
 		}{r.name, rounded(median(r.hdeploy).Seconds())}
+	}
+	if r.kind == probing {
+		value = struct {
+			Name  string  `json:"name"`
+			CPU   float64 `json:"cpu_s"`
+			Trips int     `json:"round_trips"`
+		}{r.name, rounded(median(r.hdeploy).Seconds()), r.trips}
 	}
 	text, err := json.Marshal(value)
 	if err != nil { // a ratio that is no number
@@ -133,7 +146,7 @@ func printTable(w io.Writer, readings []reading, runs int) {
 			fmt.Fprintf(w, row, r.name, fmt.Sprintf("%.1f MiB", r.mebibytes), "", "", fmt.Sprintf("%g MiB", r.limit), verdict)
 			continue
 		}
-		if r.kind == goingBack {
+		if r.kind == goingBack || r.kind == probing {
 			fmt.Fprintf(w, row, r.name, seconds(median(r.hdeploy)), "", "", fmt.Sprintf("%g s", r.limit), verdict)
 			continue
 		}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -49,6 +50,9 @@ func TestReadingMissesItsLimit(t *testing.T) {
 		{"back soon", reading{figure: figure{limit: 1, kind: goingBack}, hdeploy: milliseconds(900, 1000, 5000)}, false},
 		{"back late", reading{figure: figure{limit: 1, kind: goingBack}, hdeploy: milliseconds(1001)}, true},
 		{"back unseen", reading{figure: figure{limit: 1, kind: goingBack}}, true},
+		{"probed cheaply", reading{figure: figure{limit: 0.15, kind: probing}, hdeploy: milliseconds(150), trips: 1}, false},
+		{"probed dearly", reading{figure: figure{limit: 0.15, kind: probing}, hdeploy: milliseconds(151), trips: 1}, true},
+		{"probed with questions", reading{figure: figure{limit: 0.15, kind: probing}, hdeploy: milliseconds(50), trips: 2}, true},
 		{"memory not seen", reading{figure: figure{limit: 60, kind: memory}}, true},
 	} {
 		if got := c.r.missed(); got != c.want {
@@ -66,6 +70,7 @@ func TestJSONOfAReading(t *testing.T) {
 			`{"name":"unchanged@0ms","hdeploy_s":0.3,"by_hand_s":1,"ratio":0.3}`},
 		{reading{figure: figure{name: "rss", kind: memory}, mebibytes: 36.25}, `{"name":"rss","hdeploy_mib":36.25}`},
 		{reading{figure: figure{name: "rollback", kind: goingBack}, hdeploy: milliseconds(412)}, `{"name":"rollback","hdeploy_s":0.412}`},
+		{reading{figure: figure{name: "probes", kind: probing}, hdeploy: milliseconds(97), trips: 1}, `{"name":"probes","cpu_s":0.097,"round_trips":1}`},
 		{reading{figure: figure{name: "empty"}}, `{"name":"empty"}`},
 	} {
 		if got := c.r.json(); got != c.want || !json.Valid([]byte(got)) {
@@ -154,3 +159,30 @@ func TestSwitchTimes(t *testing.T) {
 		}
 	}
 }
+
+func TestChildrenTimes(t *testing.T) {
+	if got, err := childrenTimes("said\n0m0.001000s 0m0.002000s\n0m0.030000s 0m1.005000s\n"); err != nil || got != 1035*time.Millisecond {
+		t.Errorf("got %v, %v", got, err)
+	}
+	for _, text := range []string{"", "0m0.030000s 0m0.005000s", "a\nb", "0m0.0s 0m0.0s\n0m0.0s 0m0.0s"} {
+		if got, err := childrenTimes(text); err == nil {
+			t.Errorf("%q: %v", text, got)
+		}
+	}
+}
+
+func TestExchangeCountsRoundTrips(t *testing.T) {
+	e := &exchange{in: strings.NewReader("abc"), out: nopCloser{io.Discard}}
+	for _, step := range []struct {
+		do   func([]byte) (int, error)
+		want int64
+	}{{e.Write, 1}, {e.Write, 1}, {e.Read, 1}, {e.Read, 1}, {e.Write, 2}, {e.Write, 2}} {
+		if _, err := step.do(make([]byte, 1)); err != nil || e.trips.Load() != step.want {
+			t.Errorf("%d, %v; want %d", e.trips.Load(), err, step.want)
+		}
+	}
+}
+
+type nopCloser struct{ io.Writer }
+
+func (nopCloser) Close() error { return nil }

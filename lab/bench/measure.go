@@ -23,6 +23,9 @@ func (b *bench) measure(ctx context.Context, f figure) (reading, error) {
 	if f.kind == goingBack {
 		return b.measureRollback(ctx, f)
 	}
+	if f.kind == probing {
+		return b.measureProbes(ctx, f)
+	}
 	l, err := b.connect(ctx, f.rtt)
 	if err != nil {
 		return reading{}, err
