@@ -139,7 +139,7 @@ func TestDNS(t *testing.T) {
 			if c.spec.Server = c.server; c.spec.Type == "" {
 				c.spec.Type = anyAddress
 			}
-			s.From, s.Ask, s.Timeout, s.Deadline = c.from, &c.spec, time.Second, time.Second
+			s.From, s.Ask, s.Timeout, s.Deadline = c.from, &c.spec, 3*time.Second, 3*time.Second
 			host := newStandIn(t).host(nil)
 			if c.from == FromDeployer {
 				host = nil

@@ -125,7 +125,9 @@ func (j *JournalSpec) try(ctx context.Context, a attempt) finding {
 	}
 	log := journal{a.host.Systemd}
 	// What was printed a moment ago may not have been stored yet.
-	_, _ = log.Output(ctx, "journalctl", "--sync")
+	syncing, done := context.WithTimeout(ctx, time.Second)
+	_, _ = log.Output(syncing, "journalctl", "--sync")
+	done()
 	// Without --all, journalctl leaves out messages of more than 4 KiB.
 	selected.args = append([]string{"--all"}, selected.args...)
 	whole, err := log.readTo(ctx, func(e entry) bool {

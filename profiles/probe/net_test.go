@@ -241,7 +241,7 @@ func TestTLS(t *testing.T) {
 			t.Parallel()
 			s := quick(KindTCP)
 			c.spec.Address, c.spec.TLS = c.address, true
-			s.From, s.Ask, s.Timeout, s.Deadline = FromDeployer, &c.spec, time.Second, time.Second
+			s.From, s.Ask, s.Timeout, s.Deadline = FromDeployer, &c.spec, 3*time.Second, 3*time.Second
 			runOne(t, s, nil).want(t, c.verdict, c.class, c.contains)
 		})
 	}

@@ -39,7 +39,7 @@ func UnitLines(ctx context.Context, m systemd.Manager, unit string) []string {
 	}
 	var lines []string
 	for line := range strings.Lines(string(out)) {
-		line = clean(line)
+		line = clean(redact(line))
 		if runes := []rune(line); len(runes) > unitLine {
 			line = string(runes[:unitLine]) + "…"
 		}
