@@ -27,7 +27,7 @@ import (
 //
 // and the rest says what hdeploy must have told. In knobs and probes the words
 // of [windows], such as @agent@, stand for waiting windows, which are short or
-// real, and @address@ for the host's address. Try it alone, with short windows, then with the real ones:
+// real; @address@ and @host@ for the host's address and name. Try it alone, with short windows, then with the real ones:
 //
 //	go test -tags lab -count=1 ./lab/probes -probes.all -run 'TestProbes/part_of_the_name'
 //	go test -tags lab -count=1 -timeout 30m ./lab/probes -probes.real -run 'TestProbes/part_of_the_name'

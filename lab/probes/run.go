@@ -95,7 +95,7 @@ func (t *trial) inventory(system settings, probes string) string {
 	}
 	return fmt.Sprintf("flake = %q\n\n[hosts.%s]\naddress = %q\nhost_keys = [%q]\nattribute = \"nixosConfigurations.%s.config.system.build.toplevel\"\ntimeouts = %s\nprobes = %s\n\n%s\n",
 		flakeDir, hostName, t.host.Address, t.host.HostKey(), attribute(system), timeouts, names,
-		strings.ReplaceAll(t.windows.expand(probes), "@address@", t.host.Address))
+		strings.NewReplacer("@address@", t.host.Address, "@host@", t.host.Name).Replace(t.windows.expand(probes)))
 }
 
 // deploy starts hdeploy.
@@ -228,7 +228,7 @@ func (t *trial) compare() error {
 			expect(a.probe+": class", a.class, got.Class)
 		}
 		says(a.probe+": seen", a.seen, got.Seen)
-		says(a.probe+": note", a.note, got.Evidence)
+		says(a.probe+": note", a.note, strings.Join(append([]string{got.Evidence}, got.Notes...), "; "))
 		says(a.probe+": hint", a.hint, got.Hint)
 	}
 	if len(t.answers()) == 0 {
