@@ -36,6 +36,9 @@ type Result struct {
 	Evidence string `json:"evidence,omitempty"`
 	// Hint is the next command, or what to change.
 	Hint string `json:"hint,omitempty"`
+	// Notes are what was seen beside the verdict and does not change it; at most
+	// eight.
+	Notes []string `json:"notes,omitempty"`
 	// Units names the units whose journal tells more; empty on a pass.
 	Units []string `json:"units,omitempty"`
 	// Seconds is the time from the start, settling included, to the verdict.
@@ -83,6 +86,11 @@ type finding struct {
 	class, expected, seen, evidence, hint string
 	// units are those that it is about, where the spec does not name them.
 	units []string
+	// notes are what is worth telling and decides nothing.
+	notes []string
+	// certain says that waiting cannot mend it, so that two of them in a row end
+	// the probe.
+	certain bool
 }
 
 func pass(expected, seen string) finding {
@@ -107,8 +115,16 @@ func (f finding) try(hint string) finding {
 	return f
 }
 
-// longestText is the cap of a text of a result, in runes.
-const longestText = 512
+func (f finding) surely(certain bool) finding {
+	f.certain = certain
+	return f
+}
+
+const (
+	// longestText is the cap of a text of a result, in runes.
+	longestText = 512
+	mostNotes   = 8
+)
 
 // result is the finding as the world sees it.
 func (f finding) result(s Spec) Result {
@@ -121,6 +137,9 @@ func (f finding) result(s Spec) Result {
 	}
 	if f.class == ClassFailedBefore {
 		r.Policy = Alert
+	}
+	for _, note := range f.notes[:min(len(f.notes), mostNotes)] {
+		r.Notes = append(r.Notes, clean(note))
 	}
 	if f.verdict != Pass {
 		r.Units = f.units
