@@ -142,7 +142,7 @@ func TestAPersonIsWarnedOfARejectedSystem(t *testing.T) {
 func TestNobodyProbesWhatDoesNotRun(t *testing.T) {
 	for command, want := range map[string]int{"switch": 1, "test": 1, "rollback": 1, "boot": 0, "push": 0, "dry-activate": 0} {
 		h := wanted(t, command)
-		h.Probes = []hosts.Probe{{Name: "web", Kind: hosts.KindUnit, Units: []string{"web.service"}, From: hosts.FromHost, OnFail: hosts.OnFailAlert}}
+		h.Probes = []hosts.Probe{{Name: "web", Kind: "unit", OnFail: "alert", Parameters: map[string]any{"unit": "web.service"}}}
 		if specs, err := h.specs(); err != nil || len(specs) != want {
 			t.Errorf("%s: %v, %v", command, specs, err)
 		}

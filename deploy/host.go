@@ -290,7 +290,7 @@ func (h *hostRun) failedProbes() []event.Probe {
 
 func toEvent(p probe.Result) *event.Probe {
 	return &event.Probe{
-		Name: p.Name, From: p.From, Verdict: string(p.Verdict), Policy: p.Policy, Expected: p.Expected, Seen: p.Seen,
+		Name: p.Name, From: p.From, Verdict: string(p.Verdict), Policy: p.Policy, Class: p.Class, Expected: p.Expected, Seen: p.Seen,
 		Evidence: p.Evidence, Hint: p.Hint, Seconds: p.Seconds,
 	}
 }

@@ -4,10 +4,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"net/url"
-	"path/filepath"
 	"regexp"
-	"strconv"
 	"strings"
 	"unicode"
 
@@ -20,7 +17,6 @@ var (
 	accountName    = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$`)
 	unitName       = regexp.MustCompile(`^[A-Za-z0-9_:.\\@][A-Za-z0-9_:.\\@-]{0,254}$`)
 	unitType       = regexp.MustCompile(`\.(service|socket|target|timer|path|mount|automount|swap|slice|scope|device)$`)
-	fileMode       = regexp.MustCompile(`^0?[0-7]{3,4}$`)
 	attributePath  = regexp.MustCompile(`^([A-Za-z0-9_'-]+|"[^"\\$]+")(\.([A-Za-z0-9_'-]+|"[^"\\$]+"))*$`)
 	keyPlaceholder = regexp.MustCompile(`^(ssh-[a-z0-9-]+|ecdsa-sha2-nistp[0-9]+) AAAA(\.\.\.|…)$`)
 )
@@ -62,13 +58,6 @@ func checkAccount(text string) (string, string) {
 		return "", ""
 	}
 	return fmt.Sprintf("%q is no valid name of an account", text), ""
-}
-
-func checkMode(text string) (string, string) {
-	if fileMode.MatchString(text) {
-		return "", ""
-	}
-	return fmt.Sprintf("%q is no octal file mode", text), "0600"
 }
 
 func checkUnit(text string) (string, string) {
@@ -118,54 +107,15 @@ func checkArgument(text string) (string, string) {
 	return "", ""
 }
 
-func checkBody(text string) (string, string) {
+// checkText accepts what a parameter of a probe may be; what it means is for its
+// kind to judge.
+func checkText(text string) (string, string) {
 	const longest = 4096
-	if len(text) > longest {
-		return fmt.Sprintf("it is longer than %d bytes", longest), ""
-	}
-	return "", ""
-}
-
-func checkAbsolutePath(text string) (string, string) {
-	if message, suggestion := checkArgument(text); message != "" {
-		return message, suggestion
-	}
-	if !filepath.IsAbs(text) || filepath.Clean(text) != text {
-		return fmt.Sprintf("%q is no absolute path in its shortest form", text), ""
-	}
-	return "", ""
-}
-
-func checkURL(text string) (string, string) {
-	if message, suggestion := checkWord(text); message != "" {
-		return message, suggestion
-	}
-	u, err := url.Parse(text)
 	switch {
-	case err != nil:
-		return fmt.Sprintf("%q is no URL", text), ""
-	case u.Scheme == "" || !strings.Contains(text, "://"):
-		return fmt.Sprintf("%q has no scheme", text), "https://" + text
-	case u.Scheme != "http" && u.Scheme != "https":
-		return fmt.Sprintf("the scheme %q is neither http nor https", u.Scheme), ""
-	case u.Hostname() == "":
-		return fmt.Sprintf("%q names no host", text), ""
-	case u.User != nil:
-		return "a password in a file that is shared is no secret", ""
-	}
-	return "", ""
-}
-
-func checkHostPort(text string) (string, string) {
-	address, port, err := net.SplitHostPort(text)
-	if err != nil {
-		return fmt.Sprintf("%q is not host:port", text), ""
-	}
-	if message, suggestion := checkAddress(address); message != "" {
-		return message, suggestion
-	}
-	if number, err := strconv.Atoi(port); err != nil || number < 1 || number > 65535 {
-		return fmt.Sprintf("%q is no port between 1 and 65535", port), ""
+	case len(text) > longest:
+		return fmt.Sprintf("it is longer than %d bytes", longest), ""
+	case strings.ContainsRune(text, 0):
+		return "it contains a NUL", ""
 	}
 	return "", ""
 }

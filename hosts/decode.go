@@ -12,6 +12,7 @@ import (
 type decoder struct {
 	file   string
 	folder string
+	kinds  Kinds
 	faults ConfigErrors
 }
 
@@ -125,25 +126,6 @@ func (s *section) accepts(value *node, key string, valid check) bool {
 	}
 	s.d.fail(value.at, suggestion, "%s of %s: %s", key, s.where, message)
 	return false
-}
-
-// required reads a string that has no default.
-func (s *section) required(key string, into *string, valid check, example string) {
-	s.text(key, into, valid)
-	if s.table.field(key) == nil {
-		s.d.fail(s.table.at, example, "%s has no %s", s.where, key)
-	}
-}
-
-// need reports an absent or empty list that has no default.
-func (s *section) need(key string, list []string, example string) {
-	f := s.table.field(key)
-	switch {
-	case f == nil:
-		s.d.fail(s.table.at, example, "%s has no %s", s.where, key)
-	case f.value.kind == kindArray && len(f.value.items) == 0 && len(list) == 0:
-		s.d.fail(f.value.at, example, "%s of %s is empty", key, s.where)
-	}
 }
 
 // oneOf reads a string that must be one of the words, and reports whether
@@ -305,20 +287,19 @@ func short(d time.Duration) string {
 }
 
 // units reads unit names: one string, or a list.
-func (s *section) units(into *[]string) {
-	f := s.table.field("unit")
+func (s *section) units(key string, into *[]string) {
+	f := s.table.field(key)
 	if f != nil && f.value.kind == kindString {
-		s.known = append(s.known, "unit")
-		if s.accepts(f.value, "unit", checkUnit) {
+		if s.accepts(f.value, key, checkUnit) {
 			*into = []string{withUnitType(f.value.text)}
 		}
 		return
 	}
-	items, ok := s.distinct("unit", checkUnit)
+	items, ok := s.distinct(key, checkUnit)
 	if !ok {
 		return
 	}
-	*into = nil
+	*into = []string{}
 	for _, item := range items {
 		*into = append(*into, withUnitType(item.text))
 	}

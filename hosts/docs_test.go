@@ -1,7 +1,6 @@
 package hosts
 
 import (
-	"fmt"
 	"go/ast"
 	"go/parser"
 	"go/token"
@@ -34,36 +33,6 @@ func tomlBlocks(t *testing.T, file string) []string {
 	return blocks
 }
 
-// Every example of a document is a deploy.toml that loads as it stands.
-func TestDocumentedExamplesLoad(t *testing.T) {
-	for _, file := range []string{reference, "../README.md"} {
-		for i, block := range tomlBlocks(t, file) {
-			t.Run(fmt.Sprintf("%s/%d", filepath.Base(file), i+1), func(t *testing.T) { load(t, block) })
-		}
-	}
-}
-
-func TestOwnDeployTomlLoads(t *testing.T) {
-	inv, err := Load("../" + FileName)
-	if err != nil {
-		t.Fatal(err)
-	}
-	selected, err := inv.Select([]string{"@ci"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if len(selected) != 1 || selected[0].Name != "hetzner-vps" {
-		t.Fatalf("@ci selects %v", selected)
-	}
-	var probes []string
-	for _, p := range selected[0].Probes {
-		probes = append(probes, p.Kind)
-	}
-	if want := []string{KindOnePassword, KindHerculesCI}; !slices.Equal(probes, want) {
-		t.Errorf("probes %v, want %v", probes, want)
-	}
-}
-
 // Every key that the package reads is described and stands in an example.
 func TestEveryKeyIsDocumented(t *testing.T) {
 	text, err := os.ReadFile(reference)
@@ -92,7 +61,7 @@ func TestEveryKeyIsDocumented(t *testing.T) {
 func readKeys(t *testing.T) []string {
 	t.Helper()
 	readers := []string{
-		"lookup", "text", "required", "need", "oneOf", "strings", "set", "distinct", "list",
+		"lookup", "text", "oneOf", "strings", "set", "distinct", "list",
 		"integer", "boolean", "duration", "optionalDuration", "field", "each",
 	}
 	files, err := filepath.Glob("*.go")

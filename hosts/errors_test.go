@@ -26,7 +26,7 @@ func TestErrorsGolden(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			_, err = decode("deploy.toml", "/srv/deploy.toml", document)
+			_, err = decode("deploy.toml", "/srv/deploy.toml", document, testKinds())
 			var faults ConfigErrors
 			if !errors.As(err, &faults) {
 				t.Fatalf("got %v", err)
@@ -50,7 +50,7 @@ func TestErrorsGolden(t *testing.T) {
 }
 
 func TestConfigErrorsUnwrap(t *testing.T) {
-	_, err := Load(write(t, "[hosts.web1]\nprot = 1"))
+	_, err := Load(write(t, "[hosts.web1]\nprot = 1"), testKinds())
 	var fault *ConfigError
 	if !errors.As(err, &fault) || fault.Line != 2 || fault.Column != 1 || fault.Suggestion != "port" {
 		t.Errorf("got %+v", fault)
@@ -61,14 +61,14 @@ func TestLoadRefusesWhatIsNoFile(t *testing.T) {
 	large := write(t, strings.Repeat("#", mostBytes+1))
 	for name, path := range map[string]string{"absent": filepath.Join(t.TempDir(), "x"), "folder": t.TempDir(), "large": large} {
 		var faults ConfigErrors
-		if _, err := Load(path); !errors.As(err, &faults) || faults[0].Line != 0 || !strings.Contains(err.Error(), path) {
+		if _, err := Load(path, testKinds()); !errors.As(err, &faults) || faults[0].Line != 0 || !strings.Contains(err.Error(), path) {
 			t.Errorf("%s: got %v", name, err)
 		}
 	}
 }
 
 func TestTooManyFaultsAreCounted(t *testing.T) {
-	_, err := Load(write(t, "[hosts.web1]\n[defaults]\n"+manyKeys(mostFaults+5)))
+	_, err := Load(write(t, "[hosts.web1]\n[defaults]\n"+manyKeys(mostFaults+5)), testKinds())
 	if err == nil || !strings.HasSuffix(err.Error(), "5 more faults are not shown") || strings.Count(err.Error(), "\n") != mostFaults {
 		t.Errorf("got %v", err)
 	}
@@ -111,7 +111,7 @@ func FuzzDecode(f *testing.F) {
 	}
 	f.Add([]byte("[hosts.web1]\nprobes = [\"a\"]\n[probes.a]\nkind = \"tcp\"\naddress = \"a:1\"\n[jumps.b]\n[defaults]\njump=[\"b\"]"))
 	f.Fuzz(func(t *testing.T, document []byte) {
-		inv, err := decode("deploy.toml", "/srv/deploy.toml", document)
+		inv, err := decode("deploy.toml", "/srv/deploy.toml", document, testKinds())
 		if err != nil {
 			checkFaults(t, document, err)
 			return
@@ -119,7 +119,7 @@ func FuzzDecode(f *testing.F) {
 		for _, host := range inv.Hosts {
 			checkHost(t, host)
 		}
-		again, err := decode("deploy.toml", "/srv/deploy.toml", document)
+		again, err := decode("deploy.toml", "/srv/deploy.toml", document, testKinds())
 		if err != nil || !reflect.DeepEqual(inv, again) {
 			t.Errorf("the second reading differs: %v", err)
 		}
@@ -148,7 +148,7 @@ func checkHost(t *testing.T, host Host) {
 		t.Errorf("incomplete host %+v", host)
 	}
 	for _, probe := range host.Probes {
-		if probe.Kind == "" || probe.Deadline != nil && *probe.Deadline <= 0 || probe.Passes != nil && *probe.Passes < 1 || probe.From == "" || probe.OnFail == "" {
+		if probe.Kind == "" || probe.Deadline != nil && *probe.Deadline <= 0 || probe.Passes != nil && *probe.Passes < 1 || probe.From == "" {
 			t.Errorf("incomplete probe %+v", probe)
 		}
 	}

@@ -26,7 +26,7 @@ func write(t *testing.T, document string) string {
 
 func load(t *testing.T, document string) *Inventory {
 	t.Helper()
-	inv, err := Load(write(t, document))
+	inv, err := Load(write(t, document), testKinds())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -64,11 +64,11 @@ from = "deployer"
 	if host.Name != "hetzner-vps" || host.Address != "hetzner-vps.example.org" || host.HostKeys[0] != "ssh-ed25519 AAAA..." {
 		t.Errorf("got %+v", host)
 	}
-	if len(host.Probes) != 2 || host.Probes[0].Units[0] != "opnix-secrets.service" || host.Probes[1].Timing != (Timing{}) {
+	if len(host.Probes) != 2 || host.Probes[0].Kind != "onepassword-secrets" || host.Probes[1].Timing != (Timing{}) {
 		t.Errorf("got %+v", host.Probes)
 	}
 	site := inv.Probes["site"]
-	if site.Kind != KindHTTP || site.Status != 200 || site.From != FromDeployer || site.OnFail != OnFailRollback || site.Passes != nil {
+	if site.Kind != "http" || site.Parameters["url"] != "https://example.org/health" || site.From != FromDeployer || site.OnFail != "" || site.Passes != nil {
 		t.Errorf("got %+v", site)
 	}
 }
@@ -132,7 +132,7 @@ on_fail = "alert"
 		t.Errorf("jump: %+v", host.Jump)
 	}
 	want := Probe{
-		Name: "web", Kind: KindTCP, From: FromHost, OnFail: OnFailAlert, Address: "[::1]:443",
+		Name: "web", Kind: "tcp", From: FromHost, OnFail: "alert", Parameters: map[string]any{"address": "[::1]:443"},
 		Timing: Timing{
 			Deadline: new(2 * time.Minute), Interval: new(500 * time.Millisecond), Settle: new(time.Second), Soak: new(10 * time.Second), Passes: new(3),
 		},
@@ -142,80 +142,12 @@ on_fail = "alert"
 	}
 }
 
-func TestProbeKinds(t *testing.T) {
-	inv := load(t, `
-[hosts.web1]
-probes = ["no-new-failed-units"]
-
-[probes.onepassword-secrets]
-unit = ["opnix-secrets"]
-on_fail = "alert"
-secrets = [{ path = "/run/secrets/token", owner = "caddy", mode = "0440" }]
-
-[probes.hercules-ci-agent]
-strict = true
-
-[probes.second-agent]
-kind = "hercules-ci-agent"
-unit = "hercules-ci-agent-two.service"
-soak = "10s"
-quiet = "3s"
-
-[probes.shop]
-kind = "http"
-url = "http://127.0.0.1:8080/"
-status = 204
-body = "ok"
-
-[probes.services]
-kind = "unit"
-unit = ["nginx", "data.mount"]
-
-[probes.script]
-kind = "command"
-argv = ["/run/current-system/sw/bin/check", ""]
-from = "deployer"
-
-[[probes.other-secrets.secrets]]
-path = "/a"
-
-[probes.other-secrets]
-kind = "onepassword-secrets"
-`)
-	opnix := inv.Probes["onepassword-secrets"]
-	if opnix.OnFail != OnFailAlert || !reflect.DeepEqual(opnix.Units, []string{"opnix-secrets.service"}) ||
-		!reflect.DeepEqual(opnix.Secrets, []Secret{{"/run/secrets/token", "caddy", "root", "0440"}}) {
-		t.Errorf("got %+v", opnix)
-	}
-	if agent := inv.Probes["hercules-ci-agent"]; !agent.Strict || agent.Timing != (Timing{}) {
-		t.Errorf("got %+v", agent)
-	}
-	if second := inv.Probes["second-agent"]; second.Soak == nil || *second.Soak != 10*time.Second || second.Quiet == nil || *second.Quiet != 3*time.Second || second.Units[0] != "hercules-ci-agent-two.service" {
-		t.Errorf("got %+v", second)
-	}
-	if shop := inv.Probes["shop"]; shop.Status != 204 || shop.Body != "ok" {
-		t.Errorf("got %+v", shop)
-	}
-	if units := inv.Probes["services"].Units; !reflect.DeepEqual(units, []string{"nginx.service", "data.mount"}) {
-		t.Errorf("units: %v", units)
-	}
-	if script := inv.Probes["script"]; len(script.Argv) != 2 || script.From != FromDeployer {
-		t.Errorf("got %+v", script)
-	}
-	if other := inv.Probes["other-secrets"]; len(other.Secrets) != 1 || other.Secrets[0] != (Secret{"/a", "root", "root", "0600"}) {
-		t.Errorf("got %+v", other)
-	}
-	if got := inv.Hosts[0].Probes[0]; got.Kind != KindNoNewFailedUnits {
-		t.Errorf("got %+v", got)
-	}
-}
-
 func TestDefaults(t *testing.T) {
 	inv := load(t, `
 [defaults]
 user = "deploy"
 tags = ["all"]
-probes = ["no-new-failed-units"]
+probes = ["hercules-ci-agent"]
 jump = ["bastion"]
 timeouts = { confirm = "2m" }
 

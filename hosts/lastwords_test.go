@@ -24,7 +24,7 @@ func TestWhatHappensWhereASwitchCannotBeMade(t *testing.T) {
 		})
 	}
 	for _, line := range []string{`when_reboot_needed = "reboot"`, `when_reboot_needed = true`, `last_resort = "boot"`, `last_resort = []`} {
-		_, err := decode("deploy.toml", "/x/deploy.toml", []byte("[hosts.web1]\n"+line))
+		_, err := decode("deploy.toml", "/x/deploy.toml", []byte("[hosts.web1]\n"+line), testKinds())
 		if err == nil || !strings.Contains(err.Error(), ":2:") {
 			t.Errorf("%s: %v", line, err)
 		}

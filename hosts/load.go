@@ -48,8 +48,8 @@ func (e *notFoundError) Error() string {
 func (e *notFoundError) Is(target error) bool { return target == os.ErrNotExist }
 
 // Load reads and validates a deploy.toml. What is wrong inside it is reported
-// as [ConfigErrors], all of it at once.
-func Load(path string) (*Inventory, error) {
+// as [ConfigErrors], all of it at once. kinds are those that probes can have.
+func Load(path string, kinds Kinds) (*Inventory, error) {
 	absolute, err := filepath.Abs(path)
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %v", path, err)
@@ -58,7 +58,7 @@ func Load(path string) (*Inventory, error) {
 	if err != nil {
 		return nil, ConfigErrors{{File: path, Message: "read it: " + err.Error()}}
 	}
-	return decode(path, absolute, document)
+	return decode(path, absolute, document, kinds)
 }
 
 func readCapped(path string) ([]byte, error) {
@@ -78,12 +78,12 @@ func readCapped(path string) ([]byte, error) {
 }
 
 // decode turns a document into an inventory; file is its name in messages.
-func decode(file, absolute string, document []byte) (*Inventory, error) {
+func decode(file, absolute string, document []byte, kinds Kinds) (*Inventory, error) {
 	root, fault := parse(file, document)
 	if fault != nil {
 		return nil, ConfigErrors{fault}
 	}
-	d := &decoder{file: file, folder: filepath.Dir(absolute)}
+	d := &decoder{file: file, folder: filepath.Dir(absolute), kinds: kinds}
 	inv := &Inventory{Path: absolute, Flake: "."}
 	top := d.section("the file", root)
 	top.text("flake", &inv.Flake, checkFlake)

@@ -23,7 +23,7 @@ func (r *resolver) resolve(host *settings) {
 			host.Probes = append(host.Probes, probe)
 			continue
 		}
-		known := append(slices.Sorted(maps.Keys(r.defined)), builtInProbes()...)
+		known := append(slices.Sorted(maps.Keys(r.defined)), r.d.kinds.presets()...)
 		r.dangling(use, known, fmt.Sprintf("[probes.%s] with a kind", use.text), "probe %q is not defined", use.text)
 	}
 	r.resolveJump(host)
@@ -33,10 +33,11 @@ func (r *resolver) probe(name string) (Probe, bool) {
 	if probe, ok := r.defined[name]; ok {
 		return probe, true
 	}
-	if isOneOf(name, builtInProbes()) {
-		return newProbe(name, name), true
+	kind, ok := r.d.kinds.named(name)
+	if !ok || !kind.Preset {
+		return Probe{}, false
 	}
-	return Probe{}, false
+	return newProbe(name, kind), true
 }
 
 // resolveJump follows jump. A host that stands in its own list, as it does

@@ -142,6 +142,9 @@ func (a agent) begin(ctx context.Context, p protocol.StartRequest) (*protocol.St
 	if err := cmp.Or(missing, objection); err != nil {
 		return nil, err
 	}
+	if baselineErr == nil {
+		baselineErr = baseline.Add(ctx, systemd.Of(running), p.Probes)
+	}
 	if baselineErr != nil {
 		return nil, refuse("the state of the host before the trial could not be read: %v", baselineErr)
 	}

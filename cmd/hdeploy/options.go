@@ -9,6 +9,7 @@ import (
 	"github.com/rs/zerolog"
 	"github.com/urfave/cli/v2"
 
+	"github.com/hbohlen/hdeploy/deploy"
 	"github.com/hbohlen/hdeploy/deploy/display"
 	"github.com/hbohlen/hdeploy/hosts"
 )
@@ -101,7 +102,7 @@ func loadInventory(o commonOptions, s streams) (*hosts.Inventory, error) {
 	} else if !filepath.IsAbs(path) {
 		path = filepath.Join(s.Dir, path)
 	}
-	return hosts.Load(path)
+	return hosts.Load(path, deploy.ProbeKinds())
 }
 
 // readTimeout reads a duration in the range that deploy.toml allows too; zero

@@ -117,7 +117,9 @@ type Probe struct {
 	// Verdict is "pass", "fail" or "unknown".
 	Verdict string `json:"verdict"`
 	// Policy is what a failure leads to: "rollback" or "alert".
-	Policy   string  `json:"policy"`
+	Policy string `json:"policy"`
+	// Class names the fault for machines, for instance "no-token"; empty on a pass.
+	Class    string  `json:"class,omitempty"`
 	Expected string  `json:"expected,omitempty"`
 	Seen     string  `json:"seen,omitempty"`
 	Evidence string  `json:"evidence,omitempty"`

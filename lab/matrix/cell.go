@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/hbohlen/hdeploy/lab"
+	"github.com/hbohlen/hdeploy/lab/deployer"
 )
 
 // hostName is what every host is called in deploy.toml.
@@ -60,7 +61,7 @@ type cell struct {
 	// host's store, and third the one that the fault brings in, if any.
 	old, want, other, third string
 
-	first, second *deployer
+	first, second *deployer.Run
 	// rebooted says that the host was restarted by the fault.
 	rebooted bool
 	// ended is the state of the record at the end, log what the host told of it.
@@ -93,6 +94,17 @@ func (c *cell) inventory(system flavour) string {
 	}
 	return fmt.Sprintf("flake = %q\n\n[hosts.%s]\naddress = %q\nhost_keys = [%q]\nattribute = \"nixosConfigurations.%s.config.system.build.toplevel\"\ntimeouts = %s\n%s%s",
 		flakeDir, hostName, c.host.Address, c.host.HostKey(), attribute, timeouts, probes, toml)
+}
+
+// deploy starts `hdeploy switch` to the flavour with the deploy.toml that stands
+// in the cell's directory as name.
+func (c *cell) deploy(ctx context.Context, name string, system flavour) (*deployer.Run, error) {
+	file := fmt.Sprintf("%s/%s.toml", c.dir, name)
+	if err := workstation.WriteFile(ctx, file, []byte(c.inventory(system)), 0o600); err != nil {
+		return nil, err
+	}
+	options := deployer.Options{Dir: c.dir, State: c.dir + "/" + name, Config: file}
+	return deployer.Start(ctx, workstation, options, "switch", hostName)
 }
 
 // on runs a shell script as root on the host and returns what it printed.
@@ -152,13 +164,13 @@ func (c *cell) await(ctx context.Context, what string, is func() bool) error {
 	var last <-chan time.Time
 	for !is() {
 		select {
-		case <-c.first.ended:
+		case <-c.first.Ended:
 			// What the host does last it does after its answer.
 			if last == nil {
 				last = time.After(5 * time.Second)
 			}
 		case <-last:
-			return fmt.Errorf("%w with code %d before %s", errEnded, c.first.code, what)
+			return fmt.Errorf("%w with code %d before %s", errEnded, c.first.Code(), what)
 		default:
 		}
 		if err := pause(ctx, 10*time.Millisecond); err != nil {
@@ -368,7 +380,7 @@ func (c *cell) end(ctx context.Context) error {
 		return err
 	}
 	if c.second != nil {
-		if err := c.second.wait(limit); err != nil {
+		if err := c.second.Wait(limit); err != nil {
 			return err
 		}
 	}
@@ -390,13 +402,13 @@ func (c *cell) end(ctx context.Context) error {
 func (c *cell) waitIdly(ctx context.Context) error {
 	const busy = 25 * time.Second
 	select {
-	case <-c.first.ended:
+	case <-c.first.Ended:
 		return nil
 	case <-ctx.Done():
 	case <-time.After(busy):
 		c.giveWay()
 	}
-	return c.first.wait(ctx)
+	return c.first.Wait(ctx)
 }
 
 // follow deploys once more, which must work and leave nothing behind.
@@ -407,11 +419,11 @@ func (c *cell) follow(ctx context.Context) error {
 	}
 	limit, cancel := context.WithTimeout(ctx, deployerLimit)
 	defer cancel()
-	if err := next.wait(limit); err != nil {
-		return errors.Join(err, errors.New(next.story()))
+	if err := next.Wait(limit); err != nil {
+		return errors.Join(err, errors.New(next.Story()))
 	}
-	if next.code != 0 {
-		return errors.New(next.story())
+	if next.Code() != 0 {
+		return errors.New(next.Story())
 	}
 	if err := c.hostEnds(ctx); err != nil {
 		return err

@@ -72,7 +72,7 @@ func kill(pattern string) func(context.Context, *cell) error {
 	return script(fmt.Sprintf("pids=$(pgrep -f %s) || { echo nothing to kill; exit 1; }; kill -KILL $pids", pattern))
 }
 
-func killDeployer(_ context.Context, c *cell) error { return c.first.kill() }
+func killDeployer(_ context.Context, c *cell) error { return c.first.Kill() }
 
 func powerCut(ctx context.Context, c *cell) error {
 	c.rebooted = true
@@ -184,11 +184,11 @@ func deployTwice(ctx context.Context, c *cell) (err error) {
 	}
 	limit, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
-	if err := c.second.wait(limit); err != nil {
+	if err := c.second.Wait(limit); err != nil {
 		return err
 	}
-	if c.second.code != 5 && c.step.stage != cleaning {
-		return fmt.Errorf("the second deployer was not refused: %s", c.second.story())
+	if c.second.Code() != 5 && c.step.stage != cleaning {
+		return fmt.Errorf("the second deployer was not refused: %s", c.second.Story())
 	}
 	return nil
 }

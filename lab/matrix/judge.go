@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/hbohlen/hdeploy/lab/deployer"
 )
 
 // look prints what the invariants speak of, as lines of a name and its value.
@@ -205,7 +207,7 @@ func (c *cell) judgeJournal(seen map[string]string, r *record) error {
 // judgeDeployers: what a deployer that survived says is so.
 func (c *cell) judgeDeployers(seen map[string]string, r *record) error {
 	var failures []error
-	if c.first.code < 128 {
+	if c.first.Code() < 128 {
 		failures = append(failures, c.judgeDeployer(c.first, c.want, seen, r))
 	}
 	if c.second != nil {
@@ -214,22 +216,22 @@ func (c *cell) judgeDeployers(seen map[string]string, r *record) error {
 	return errors.Join(failures...)
 }
 
-func (c *cell) judgeDeployer(d *deployer, want string, seen map[string]string, r *record) error {
+func (c *cell) judgeDeployer(d *deployer.Run, want string, seen map[string]string, r *record) error {
 	allowed := append([]int{0, 7}, c.fault.codes...)
 	if c.step.stage <= preparing {
 		allowed = append(allowed, 4, 5, 6)
 	}
-	if !slices.Contains(allowed, d.code) {
-		return fmt.Errorf("the deployer ended with code %d; allowed are %v", d.code, allowed)
+	if !slices.Contains(allowed, d.Code()) {
+		return fmt.Errorf("the deployer ended with code %d; allowed are %v", d.Code(), allowed)
 	}
-	o := d.outcome()
-	if o == nil || o.Code != d.code {
-		return fmt.Errorf("the deployer's code is %d, its outcome %+v", d.code, o)
+	o := d.Outcome()
+	if o == nil || o.Code != d.Code() {
+		return fmt.Errorf("the deployer's code is %d, its outcome %+v", d.Code(), o)
 	}
 	running := seen["running"]
 	// With somebody else on the host the other one may have come later.
 	is := func(system string) bool { return running == system || c.third != "" && running != want }
-	switch d.code {
+	switch d.Code() {
 	case 0:
 		if !is(want) || c.third == "" && (r == nil || r.State != "committed") {
 			return fmt.Errorf("the deployer says committed; the host runs %s, and its record is %+v", running, r)
@@ -240,7 +242,7 @@ func (c *cell) judgeDeployer(d *deployer, want string, seen map[string]string, r
 		}
 	case 4, 5, 6:
 		if running == want && c.third == "" || r != nil && r.New == want && r.State == "committed" && c.second == nil {
-			return fmt.Errorf("the deployer says that nothing was changed (%d); the host runs %s, and its record is %+v", d.code, running, r)
+			return fmt.Errorf("the deployer says that nothing was changed (%d); the host runs %s, and its record is %+v", d.Code(), running, r)
 		}
 	}
 	return nil

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/hbohlen/hdeploy/lab"
+	"github.com/hbohlen/hdeploy/lab/deployer"
 )
 
 var (
@@ -315,9 +316,9 @@ func (p planned) run(ctx context.Context, giveWay func()) (*cell, error) {
 func (c *cell) leave(isLost bool) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	for _, d := range []*deployer{c.first, c.second} {
+	for _, d := range []*deployer.Run{c.first, c.second} {
 		if d != nil {
-			_ = d.kill()
+			_ = d.Kill()
 		}
 	}
 	if isLost {
@@ -337,7 +338,7 @@ func (c *cell) hostLog(ctx context.Context) string {
 
 // evidence is everything that may tell why a cell is lost.
 func (c *cell) evidence() string {
-	return fmt.Sprintf("\nfirst deployer:\n%s\nsecond deployer:\n%s\nhost:\n%s", c.first.story(), c.second.story(), c.log)
+	return fmt.Sprintf("\nfirst deployer:\n%s\nsecond deployer:\n%s\nhost:\n%s", c.first.Story(), c.second.Story(), c.log)
 }
 
 // ends says how the cell ended.
@@ -345,5 +346,5 @@ func (c *cell) ends() string {
 	if c.first == nil {
 		return "not begun"
 	}
-	return fmt.Sprintf("deployer %d, host %s", c.first.code, c.ended)
+	return fmt.Sprintf("deployer %d, host %s", c.first.Code(), c.ended)
 }

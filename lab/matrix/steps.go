@@ -147,7 +147,7 @@ const slowLine = "32mbit"
 var copying = step{
 	arrange: func(ctx context.Context, c *cell) error { return c.host.LimitBandwidth(ctx, slowLine) },
 	reached: func(ctx context.Context, c *cell) error {
-		return c.first.await(ctx, "some paths copied", func(e event.Event) bool {
+		return c.first.Await(ctx, "some paths copied", func(e event.Event) bool {
 			return e.Phase == event.Copy && e.Progress != nil && e.Progress.Paths >= 4
 		})
 	},

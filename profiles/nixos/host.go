@@ -265,6 +265,9 @@ func (h Host) NewlyFailing(ctx context.Context, r transaction.Record) ([]string,
 	}
 	var names []string
 	for _, u := range probe.NewlyFailing(before, now) {
+		if probe.Ignores(r.Probes, u.ID) {
+			continue // the probe tells it
+		}
 		names = append(names, fmt.Sprintf("%s (%s)", u.ID, u.Result))
 	}
 	return names, nil

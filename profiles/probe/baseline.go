@@ -25,6 +25,12 @@ type Baseline struct {
 	Failed        []string `json:"failed"`
 	ActiveTargets []string `json:"active_targets"`
 	Jobs          []int    `json:"jobs"`
+	// Listeners are the sockets that listened, if ListenersRead; otherwise they could
+	// not be read, or were too many.
+	Listeners     []Listener `json:"listeners,omitempty"`
+	ListenersRead bool       `json:"listeners_read,omitempty"`
+	// Files are the states of the files that probes ask about; see [Baseline.Add].
+	Files map[string]FileState `json:"files,omitempty"`
 	// JournalCursor is the journal's last entry; empty if there was none, or no
 	// journal to read.
 	JournalCursor string `json:"journal_cursor"`
@@ -32,9 +38,9 @@ type Baseline struct {
 	Monotonic int64 `json:"monotonic"`
 }
 
-// Take reads the baseline: units, jobs and the journal's end, side by side. A
-// journal that cannot be read is no error, since
-// probes can go by the clock instead.
+// Take reads the baseline: units, jobs, sockets and the journal's end, side by
+// side. A journal that cannot be read is no error, since probes can go by the
+// clock instead; nor are sockets, without which nothing is excused.
 func Take(ctx context.Context, m systemd.Manager) (Baseline, error) {
 	boot, err := bootID()
 	if err != nil {
@@ -45,6 +51,11 @@ func Take(ctx context.Context, m systemd.Manager) (Baseline, error) {
 	var unitsErr, jobsErr error
 	var looks sync.WaitGroup
 	looks.Go(func() { b.JournalCursor = journal{m}.cursor(ctx) })
+	looks.Go(func() {
+		var err error
+		b.Listeners, err = listeners(ctx, procRoot)
+		b.ListenersRead = err == nil
+	})
 	looks.Go(func() { jobs, jobsErr = m.Jobs(ctx) })
 	looks.Go(func() { b.Units, unitsErr = m.All(ctx) })
 	looks.Wait()

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"os/user"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -15,7 +16,8 @@ import (
 
 // CommandSpec runs a program without a shell. On a host its name is looked up
 // in the toplevel's sw/bin and it gets only PATH, HOME and LC_ALL; on the
-// deployer it is looked up in PATH and inherits the environment.
+// deployer it is looked up in PATH and inherits the environment. The last line
+// that it prints is told where it fails: it must not print what is secret.
 type CommandSpec struct {
 	Argv []string `json:"argv"`
 	// ExitCode is the wanted exit code.
@@ -23,6 +25,10 @@ type CommandSpec struct {
 	// Output is a regular expression (RE2) that the first 64 KiB of standard
 	// output must match; empty for any.
 	Output string `json:"output,omitempty"`
+	// User runs it with the user's id and groups and nothing of the caller's
+	// environment, which only root may; empty for the caller. Users of systemd's
+	// that are in neither passwd nor group are not known.
+	User string `json:"user,omitempty"`
 }
 
 func (c *CommandSpec) validate() error {
@@ -36,6 +42,9 @@ func (c *CommandSpec) validate() error {
 	}
 	if c.ExitCode < 0 || c.ExitCode > 255 {
 		return fmt.Errorf("exit_code must be from 0 to 255, not %d", c.ExitCode)
+	}
+	if err := validName("user", c.User); err != nil {
+		return err
 	}
 	return validPattern("output", c.Output)
 }
@@ -51,6 +60,7 @@ func commandKind() kind {
 				{Name: "argv", Type: Texts, Required: true, Text: "the program and its arguments; there is no shell"},
 				{Name: "exit_code", Type: Number, Default: "0", Text: "the wanted exit code"},
 				{Name: "output", Type: Text, Text: "a regular expression that the first 64 KiB of standard output match"},
+				{Name: "user", Type: Text, Default: "root on the host, who runs hdeploy on the deployer", Text: "who runs it, by name or number, with the groups and the home of that user"},
 			},
 		},
 		question: func() Question { return &CommandSpec{} },
@@ -63,11 +73,16 @@ func (*CommandSpec) units() []string { return nil }
 func (c *CommandSpec) try(ctx context.Context, a attempt) finding {
 	expected := c.expected()
 	cmd, output, said := c.prepare(ctx, a.host)
+	if c.User != "" {
+		if err := runAs(cmd, c.User); err != nil {
+			return a.notStarted(expected, err)
+		}
+	}
 	err := cmd.Run()
 	if cmd.Process != nil {
 		_ = endGroup(cmd) // what the program left behind must not outlive the probe
 	}
-	evidence := lastLine(said.kept.String() + "\n" + output.kept.String())
+	evidence := redact(lastLine(said.kept.String() + "\n" + output.kept.String()))
 	var exit *exec.ExitError
 	switch {
 	case ctx.Err() != nil:
@@ -102,6 +117,51 @@ func (c *CommandSpec) prepare(ctx context.Context, host *Host) (cmd *exec.Cmd, o
 	return cmd, output, said
 }
 
+// runAs makes the command that of a user: ids, groups and environment.
+func runAs(cmd *exec.Cmd, name string) error {
+	u, err := user.Lookup(name)
+	if isNumber(name) {
+		u, err = user.LookupId(name)
+	}
+	if err != nil {
+		return fmt.Errorf("find the user: %v", err)
+	}
+	groups, err := u.GroupIds()
+	if err != nil {
+		return fmt.Errorf("find the user's groups: %v", err)
+	}
+	credential := &syscall.Credential{}
+	for _, id := range []struct {
+		text string
+		into *uint32
+	}{{u.Uid, &credential.Uid}, {u.Gid, &credential.Gid}} {
+		if _, err := fmt.Sscan(id.text, id.into); err != nil {
+			return fmt.Errorf("read the ids of %s: %v", u.Username, err)
+		}
+	}
+	for _, group := range groups {
+		var id uint32
+		if _, err := fmt.Sscan(group, &id); err != nil {
+			return fmt.Errorf("read the groups of %s: %v", u.Username, err)
+		}
+		credential.Groups = append(credential.Groups, id)
+	}
+	cmd.SysProcAttr.Credential = credential
+	cmd.Env, cmd.Dir = environmentOf(u, cmd.Env), "/"
+	return nil
+}
+
+// environmentOf keeps of what was there where programs are, and no more.
+func environmentOf(u *user.User, was []string) []string {
+	path := "PATH=" + os.Getenv("PATH")
+	for _, setting := range was {
+		if strings.HasPrefix(setting, "PATH=") {
+			path = setting
+		}
+	}
+	return []string{path, "LC_ALL=C", "HOME=" + u.HomeDir, "USER=" + u.Username, "LOGNAME=" + u.Username}
+}
+
 func endGroup(cmd *exec.Cmd) error {
 	if err := syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL); err != nil {
 		return os.ErrProcessDone
@@ -112,7 +172,8 @@ func endGroup(cmd *exec.Cmd) error {
 // notStarted judges a program that could not be run. On the host it is part of
 // the system that is judged, on the deployer it is not.
 func (a attempt) notStarted(expected string, err error) finding {
-	if a.host == nil {
+	// Who is not root may not become another user.
+	if a.host == nil || errors.Is(err, syscall.EPERM) && os.Geteuid() != 0 {
 		return unknown("not-started", expected, "the program was not started").because(err.Error())
 	}
 	return fail("not-started", expected, "the program was not started").because(err.Error())
@@ -120,6 +181,9 @@ func (a attempt) notStarted(expected string, err error) finding {
 
 func (c *CommandSpec) expected() string {
 	text := fmt.Sprintf("%s ends with %d", filepath.Base(c.Argv[0]), c.ExitCode)
+	if c.User != "" {
+		text = c.User + " runs it: " + text
+	}
 	if c.Output != "" {
 		text += " and prints what matches " + c.Output
 	}

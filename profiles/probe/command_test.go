@@ -3,6 +3,7 @@ package probe
 import (
 	"fmt"
 	"os"
+	"os/user"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -50,6 +51,64 @@ func TestCommand(t *testing.T) {
 	missing := quick(KindCommand)
 	missing.From, ask[CommandSpec](missing).Argv = FromDeployer, []string{"no-such-program-anywhere"}
 	runOne(t, missing, nil).want(t, Unknown, "not-started", "")
+}
+
+// As root a command becomes another user, with that user's groups and home and
+// nothing of the caller's; anybody else may only become himself.
+func TestCommandUser(t *testing.T) {
+	t.Setenv("HDEPLOY_PROBE_TEST", "leaked")
+	me, err := user.Current()
+	if err != nil {
+		t.Fatal(err)
+	}
+	stand := newStandIn(t)
+	who := shell(onThisMachine(t, `/bin/cat /proc/self/status; /bin/cat /proc/self/environ`))
+	if os.Geteuid() != 0 {
+		command := ask[CommandSpec](who)
+		command.User = "0"
+		runOne(t, who, stand.host(nil)).want(t, Unknown, "not-started", "not permitted")
+		return
+	}
+	for _, from := range []string{FromHost, FromDeployer} {
+		who.From = from
+		host := stand.host(nil)
+		if from == FromDeployer {
+			host = nil
+		}
+		for _, name := range []string{me.Username, "nobody", "65534"} {
+			u, err := user.Lookup(name)
+			if err != nil {
+				u, err = user.LookupId(name)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			groups, err := u.GroupIds()
+			if err != nil {
+				t.Fatal(err)
+			}
+			command := ask[CommandSpec](who)
+			command.User = name
+			command.Output = fmt.Sprintf(`(?s)Uid:\t%s\t%s.*Gid:\t%s\t%s.*Groups:\t%s \n.*USER=%s\x00`, u.Uid, u.Uid, u.Gid, u.Gid, strings.Join(groups, " "), u.Username)
+			runOne(t, who, host).want(t, Pass, "", "")
+			command.Output = "leaked"
+			runOne(t, who, host).want(t, Fail, "output", "")
+		}
+	}
+	who = shell("exit 0")
+	ask[CommandSpec](who).User = "no-such-user"
+	runOne(t, who, stand.host(nil)).want(t, Fail, "not-started", "no-such-user")
+	locked := t.TempDir() // only its owner may enter
+	if err := os.WriteFile(filepath.Join(locked, "secret"), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	who = shell(onThisMachine(t, "/bin/cat ") + filepath.Join(locked, "secret"))
+	runOne(t, who, stand.host(nil)).want(t, Pass, "", "")
+	if err := os.Chmod(locked, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	ask[CommandSpec](who).User = "nobody"
+	runOne(t, who, stand.host(nil)).want(t, Fail, "exit-code", "denied")
 }
 
 // The whole process group ends with the deadline, and the output that a

@@ -27,10 +27,10 @@ d=${0%/*}
 echo "systemctl $*" >> "$d/calls"
 [ -e "$d/hang" ] && exec /bin/sleep 60
 [ -e "$d/broken" ] && { echo "Failed to connect to bus: No such file or directory" >&2; exit 1; }
-field() { while IFS== read -r key value; do [ "$key" = "$2" ] && echo "$value"; done < "$1"; }
+field() { found=$3; while IFS== read -r key value; do [ "$key" = "$2" ] && found=$value; done < "$1"; echo "$found"; }
 each() { for f in "$d"/units/*; do [ -e "$f" ] && "$1" "$f"; done; }
 state() { echo "$(field "$1" Id) $(field "$1" LoadState) $(field "$1" ActiveState) $(field "$1" SubState) a unit"; }
-job() { j=$(field "$1" Job); [ -n "$j" ] && [ "$j" != 0 ] && echo "$j $(field "$1" Id) start waiting"; }
+job() { j=$(field "$1" Job); [ -n "$j" ] && [ "$j" != 0 ] && echo "$j $(field "$1" Id) start $(field "$1" JobState waiting)"; }
 case $1 in
 list-units) each state; exit 0 ;;
 list-jobs) each job; exit 0 ;;
@@ -59,7 +59,7 @@ for a; do
 	MESSAGE_ID=39f53479d3a045ac8e11786248231fbf | MESSAGE_ID=be02cf6855d2428ba40df7e9d022f03d) f=ended ;;
 	MESSAGE_ID=*) f=restarts ;;
 	_SYSTEMD_INVOCATION_ID=*) f=journal.${a#*=} ;;
-	_SYSTEMD_UNIT=*) f=unitlog ;;
+	_SYSTEMD_UNIT=*) [ -e "$d/unitlog" ] && f=unitlog ;;
 	--lines=1) [ $# -eq 5 ] && f=last ;;
 	esac
 done

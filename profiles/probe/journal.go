@@ -49,6 +49,12 @@ type entry struct {
 // read passes entries to each, oldest first, until it returns false or the
 // caps are reached. args select the entries.
 func (j journal) read(ctx context.Context, each func(entry) bool, args ...string) error {
+	_, err := j.readTo(ctx, each, args...)
+	return err
+}
+
+// readTo is read, and says whether that was everything.
+func (j journal) readTo(ctx context.Context, each func(entry) bool, args ...string) (whole bool, err error) {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	args = append([]string{"--quiet", "--no-pager", "--output=json", "--output-fields=MESSAGE,MESSAGE_ID,_PID,INVOCATION_ID"}, args...)
@@ -59,10 +65,10 @@ func (j journal) read(ctx context.Context, each func(entry) bool, args ...string
 	cmd.Stderr = said
 	out, err := cmd.StdoutPipe()
 	if err != nil {
-		return fmt.Errorf("read the journal: %v", err)
+		return false, fmt.Errorf("read the journal: %v", err)
 	}
 	if err := cmd.Start(); err != nil {
-		return fmt.Errorf("read the journal: %v", err)
+		return false, fmt.Errorf("read the journal: %v", err)
 	}
 	// A process left by journalctl could hold the pipe open past the deadline.
 	unblock := context.AfterFunc(ctx, func() { out.Close() })
@@ -71,15 +77,15 @@ func (j journal) read(ctx context.Context, each func(entry) bool, args ...string
 	if enough {
 		stop()
 		_ = cmd.Wait() // it was stopped on purpose
-		return nil
+		return false, nil
 	}
 	if err := cmd.Wait(); err != nil {
 		if ctx.Err() != nil {
-			return fmt.Errorf("read the journal: %w", ctx.Err())
+			return false, fmt.Errorf("read the journal: %w", ctx.Err())
 		}
-		return fmt.Errorf("read the journal: %v: %s", err, clean(said.kept.String()))
+		return false, fmt.Errorf("read the journal: %v: %s", err, clean(said.kept.String()))
 	}
-	return nil
+	return true, nil
 }
 
 // parseJournal reads `journalctl --output=json`: one object in each line. Lines

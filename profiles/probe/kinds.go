@@ -16,9 +16,15 @@ const (
 	KindUnit             Kind = "unit"
 	KindHTTP             Kind = "http"
 	KindTCP              Kind = "tcp"
+	KindDNS              Kind = "dns"
 	KindCommand          Kind = "command"
+	KindJournal          Kind = "journal"
+	KindFile             Kind = "file"
+	KindSecret           Kind = "secret"
 	KindNoNewFailedUnits Kind = "no-new-failed-units"
 	KindCurrentSystem    Kind = "current-system"
+	KindFailedJobs       Kind = "failed-jobs"
+	KindSocket           Kind = "socket"
 	KindOnePassword      Kind = "onepassword-secrets"
 	KindHercules         Kind = "hercules-ci-agent"
 )
@@ -64,6 +70,8 @@ type Param struct {
 	Required bool   `json:"required,omitempty"`
 	// Default is what holds where nothing is given, as deploy.toml would write it.
 	Default string `json:"default,omitempty"`
+	// Example is a value as deploy.toml writes it, for who left out what is required.
+	Example string `json:"example,omitempty"`
 	// Words are the only values there are; none for any.
 	Words []string `json:"words,omitempty"`
 	Text  string   `json:"about"`
@@ -86,8 +94,14 @@ func kinds() []kind {
 		unitKind(),
 		httpKind(),
 		tcpKind(),
+		dnsKind(),
 		commandKind(),
+		journalKind(),
+		fileKind(),
+		secretKind(),
 		noNewFailedUnitsKind(),
+		failedJobsKind(),
+		socketKind(),
 		currentSystemKind(),
 		onePasswordKind(),
 		herculesKind(),

@@ -22,9 +22,10 @@ func TestCatalogueIsTheParameters(t *testing.T) {
 func sameParams(t *testing.T, where string, params []Param, of reflect.Type, internal ...string) {
 	t.Helper()
 	fields := map[string]reflect.Type{}
-	for i := range of.NumField() {
-		name, _, _ := strings.Cut(of.Field(i).Tag.Get("json"), ",")
-		fields[name] = of.Field(i).Type
+	for _, field := range reflect.VisibleFields(of) {
+		if name, _, _ := strings.Cut(field.Tag.Get("json"), ","); !field.Anonymous {
+			fields[name] = field.Type
+		}
 	}
 	for _, name := range internal {
 		delete(fields, name)

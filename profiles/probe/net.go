@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/url"
 	"regexp"
+	"slices"
 	"syscall"
 	"time"
 )
@@ -24,18 +25,38 @@ type HTTPSpec struct {
 	// Body is a regular expression (RE2) that the first MiB of the body must
 	// match; empty for any.
 	Body string `json:"body,omitempty"`
+	// Headers must all be in the answer.
+	Headers []Header `json:"headers,omitempty"`
+	// TLSDaysLeft is how many days the server's certificate must still be valid
+	// at least; zero for any that is valid.
+	TLSDaysLeft int `json:"tls_days_left,omitempty"`
 	// FollowRedirects goes up to ten redirects far; otherwise a redirect is an
 	// answer like any other.
 	FollowRedirects bool `json:"follow_redirects,omitempty"`
 }
 
-// TCPSpec asks whether something accepts connections. The connection is closed
-// at once, without a byte sent. Do not use it on sshd's port: sshd takes that
+// Header is a header of an answer with a value that matches a regular
+// expression (RE2); empty for any. Where the header comes more than once, one
+// value suffices.
+type Header struct {
+	Name    string `json:"name"`
+	Pattern string `json:"pattern,omitempty"`
+}
+
+// TCPSpec asks whether something accepts connections, and with TLS whether it
+// shows a certificate that is valid for its name and that the roots of the
+// machine that asks vouch for. The connection is closed at once; without TLS not
+// a byte is sent. Do not use it on sshd's port: sshd takes that
 // for a broken client, logs it, and from OpenSSH 9.8 on locks the address out
 // after a few of them (PerSourcePenalties).
 type TCPSpec struct {
 	// Address is host:port.
 	Address string `json:"address"`
+	TLS     bool   `json:"tls,omitempty"`
+	// TLSName is the name in the certificate, if not the address's host.
+	TLSName string `json:"tls_name,omitempty"`
+	// TLSDaysLeft is as in [HTTPSpec].
+	TLSDaysLeft int `json:"tls_days_left,omitempty"`
 }
 
 func (h *HTTPSpec) validate() error {
@@ -49,7 +70,36 @@ func (h *HTTPSpec) validate() error {
 	if h.Status != 0 && (h.Status < 100 || h.Status > 599) {
 		return fmt.Errorf("status must be from 100 to 599, not %d", h.Status)
 	}
+	if len(h.Headers) > mostHeaders {
+		return fmt.Errorf("headers must be at most %d", mostHeaders)
+	}
+	for _, header := range h.Headers {
+		if !headerName.MatchString(header.Name) {
+			return fmt.Errorf("%q is not the name of a header", clean(header.Name))
+		}
+		if err := validPattern("the pattern of header "+header.Name, header.Pattern); err != nil {
+			return err
+		}
+	}
+	if err := validDays(h.TLSDaysLeft); err != nil {
+		return err
+	}
+	if h.TLSDaysLeft > 0 && u.Scheme != "https" {
+		return errors.New("only https has tls_days_left")
+	}
 	return validPattern("body", h.Body)
+}
+
+const mostHeaders = 64
+
+// headerName is a token of RFC 9110.
+var headerName = regexp.MustCompile("^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}$")
+
+func validDays(days int) error {
+	if days < 0 || days > 3650 {
+		return fmt.Errorf("tls_days_left must be from 0 to 3650, not %d", days)
+	}
+	return nil
 }
 
 // bodyLimit caps what is read of an answer.
@@ -59,17 +109,36 @@ func tcpKind() kind {
 	return kind{
 		About: About{
 			Kind: KindTCP, Vantages: []string{FromHost, FromDeployer}, Text: "something accepts connections at an address",
-			Params: []Param{{Name: "address", Type: Text, Required: true, Text: "host:port; not sshd's, which punishes connections without a login"}},
+			Params: []Param{
+				{Name: "address", Type: Text, Required: true, Text: "host:port; not sshd's, which punishes connections without a login"},
+				{Name: "tls", Type: Flag, Default: "false", Text: "TLS is agreed on, with a certificate that the roots of the machine that asks vouch for"},
+				{Name: "tls_name", Type: Text, Default: "the address's host", Text: "the name that the certificate is for"},
+				{Name: "tls_days_left", Type: Number, Default: "0", Text: "the certificate is valid for this many days more at least"},
+			},
 		},
 		question: func() Question { return &TCPSpec{} },
 	}
 }
 
-func (t *TCPSpec) validate() error { return validAddress(t.Address) }
+func (t *TCPSpec) validate() error {
+	if !t.TLS && (t.TLSName != "" || t.TLSDaysLeft != 0) {
+		return errors.New("tls_name and tls_days_left need tls = true")
+	}
+	if len(t.TLSName) > 253 || clean(t.TLSName) != t.TLSName {
+		return fmt.Errorf("tls_name must be a name, not %q", clean(t.TLSName))
+	}
+	if err := validDays(t.TLSDaysLeft); err != nil {
+		return err
+	}
+	return validAddress(t.Address)
+}
 
 func (*TCPSpec) units() []string { return nil }
 
 func (t *TCPSpec) try(ctx context.Context, a attempt) finding {
+	if t.TLS {
+		return t.tryTLS(ctx, a)
+	}
 	expected := t.Address + " accepts connections"
 	began := time.Now()
 	conn, err := new(net.Dialer).DialContext(ctx, "tcp", t.Address)
@@ -80,6 +149,43 @@ func (t *TCPSpec) try(ctx context.Context, a attempt) finding {
 	return pass(expected, "accepted in "+since(began))
 }
 
+func (t *TCPSpec) tryTLS(ctx context.Context, a attempt) finding {
+	expected := t.Address + " agrees on TLS"
+	if t.TLSName != "" {
+		expected += " as " + t.TLSName
+	}
+	began := time.Now()
+	dialer := tls.Dialer{Config: &tls.Config{MinVersion: tls.VersionTLS12, ServerName: t.TLSName}}
+	conn, err := dialer.DialContext(ctx, "tcp", t.Address)
+	if err != nil {
+		return a.unreached(expected, err)
+	}
+	_ = conn.Close() // only the handshake was wanted
+	if f := tooShort(conn.(*tls.Conn).ConnectionState(), t.TLSDaysLeft); f.verdict != "" {
+		return f
+	}
+	return pass(expected, "agreed in "+since(began))
+}
+
+// tooShort is a finding where a certificate of the chain that was accepted ends
+// sooner than wanted.
+func tooShort(state tls.ConnectionState, days int) finding {
+	if days == 0 || len(state.VerifiedChains) == 0 {
+		return finding{}
+	}
+	end := state.VerifiedChains[0][0].NotAfter
+	for _, certificate := range state.VerifiedChains[0] {
+		if certificate.NotAfter.Before(end) {
+			end = certificate.NotAfter
+		}
+	}
+	if left := time.Until(end); left < time.Duration(days)*24*time.Hour {
+		return fail("tls-expiry", fmt.Sprintf("the certificate is valid for %d days more", days),
+			fmt.Sprintf("it is valid until %s, %d days", end.UTC().Format(time.DateOnly), int(left.Hours()/24)))
+	}
+	return finding{}
+}
+
 func httpKind() kind {
 	return kind{
 		About: About{
@@ -88,6 +194,11 @@ func httpKind() kind {
 				{Name: "url", Type: Text, Required: true, Text: "an absolute http or https URL"},
 				{Name: "status", Type: Number, Default: "200 to 299", Text: "the wanted status code"},
 				{Name: "body", Type: Text, Text: "a regular expression that the first MiB of the body matches"},
+				{Name: "headers", Type: Tables, Text: "headers that the answer has", Of: []Param{
+					{Name: "name", Type: Text, Required: true, Text: "the header's name"},
+					{Name: "pattern", Type: Text, Text: "a regular expression that one of its values matches"},
+				}},
+				{Name: "tls_days_left", Type: Number, Default: "0", Text: "the certificate is valid for this many days more at least"},
 				{Name: "follow_redirects", Type: Flag, Default: "false", Text: "go where a redirect leads, up to ten times"},
 			},
 		},
@@ -128,6 +239,19 @@ func (h *HTTPSpec) judge(expected string, answer *http.Response, began time.Time
 		}
 		return f
 	}
+	for _, header := range h.Headers {
+		if !header.in(answer.Header) {
+			return fail("header", expected, fmt.Sprintf("%s, but no header %s that matches %q", seen, header.Name, header.Pattern))
+		}
+	}
+	if h.TLSDaysLeft > 0 && answer.TLS == nil {
+		return fail("tls", expected, "it was redirected to where there is no TLS")
+	}
+	if answer.TLS != nil {
+		if f := tooShort(*answer.TLS, h.TLSDaysLeft); f.verdict != "" {
+			return f
+		}
+	}
 	if h.Body == "" {
 		return pass(expected, seen+" in "+since(began))
 	}
@@ -142,6 +266,11 @@ func (h *HTTPSpec) judge(expected string, answer *http.Response, began time.Time
 	return pass(expected, seen+" and a matching body in "+since(began))
 }
 
+func (h Header) in(headers http.Header) bool {
+	pattern, err := regexp.Compile(h.Pattern)
+	return err == nil && slices.ContainsFunc(headers.Values(h.Name), pattern.MatchString)
+}
+
 func (h *HTTPSpec) wanted(status int) bool {
 	if h.Status == 0 {
 		return status >= 200 && status <= 299
@@ -153,6 +282,9 @@ func (h *HTTPSpec) expected() string {
 	what := "status 2xx"
 	if h.Status != 0 {
 		what = fmt.Sprintf("status %d", h.Status)
+	}
+	for _, header := range h.Headers {
+		what += ", header " + header.Name
 	}
 	if h.Body != "" {
 		what += " and a body that matches " + h.Body
@@ -191,6 +323,7 @@ func (a attempt) unreached(expected string, err error) finding {
 func networkFault(err error) (class, seen string) {
 	var dns *net.DNSError
 	var certificate *tls.CertificateVerificationError
+	var invalid x509.CertificateInvalidError
 	var authority x509.UnknownAuthorityError
 	var record tls.RecordHeaderError
 	var alert tls.AlertError
@@ -202,6 +335,8 @@ func networkFault(err error) (class, seen string) {
 		return "refused", "the connection was refused"
 	case errors.Is(err, syscall.ENETUNREACH), errors.Is(err, syscall.EHOSTUNREACH):
 		return "no-route", "there is no way to the address"
+	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
+		return "tls-expired", "the certificate is not valid at this time"
 	case errors.As(err, &certificate), errors.As(err, &authority):
 		return "tls", "the certificate was not accepted"
 	case errors.As(err, &record), errors.As(err, &alert), errors.Is(err, http.ErrSchemeMismatch):

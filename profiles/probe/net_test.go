@@ -1,7 +1,12 @@
 package probe
 
 import (
+	"crypto/ed25519"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/pem"
+	"math/big"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -25,6 +30,11 @@ func TestMain(m *testing.M) {
 		defer os.RemoveAll(dir)
 		roots := filepath.Join(dir, "roots.pem")
 		block := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})
+		authority, err = newAuthority()
+		if err != nil {
+			panic(err)
+		}
+		block = append(block, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: authority.Leaf.Raw})...)
 		if err := os.WriteFile(roots, block, 0o600); err != nil {
 			panic(err)
 		}
@@ -32,6 +42,48 @@ func TestMain(m *testing.M) {
 		os.Setenv("SSL_CERT_DIR", dir)
 		return m.Run()
 	}())
+}
+
+// authority is a root of this process that signs certificates of any age.
+var authority *tls.Certificate
+
+func newAuthority() (*tls.Certificate, error) {
+	public, key, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		return nil, err
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "probe"}, IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, NotBefore: time.Now().Add(-365 * 24 * time.Hour), NotAfter: time.Now().Add(365 * 24 * time.Hour),
+	}
+	der, err := x509.CreateCertificate(nil, template, template, public, key)
+	if err != nil {
+		return nil, err
+	}
+	leaf, err := x509.ParseCertificate(der)
+	return &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: leaf}, err
+}
+
+// certified serves the site over TLS with a certificate that ends then.
+func certified(t *testing.T, left time.Duration) *httptest.Server {
+	t.Helper()
+	public, key, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(2), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, DNSNames: []string{"named.example"},
+		NotBefore: time.Now().Add(-30 * 24 * time.Hour), NotAfter: time.Now().Add(left),
+	}
+	der, err := x509.CreateCertificate(nil, template, authority.Leaf, public, authority.PrivateKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := httptest.NewUnstartedServer(site(t))
+	server.TLS = &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}
+	server.StartTLS()
+	t.Cleanup(server.Close)
+	return server
 }
 
 // refusing is an address that nothing listens on.
@@ -60,6 +112,10 @@ func site(t *testing.T) http.Handler {
 	t.Helper()
 	mux := http.NewServeMux()
 	mux.HandleFunc("/ok", func(w http.ResponseWriter, _ *http.Request) { w.Write([]byte("status: healthy\n")) })
+	mux.HandleFunc("/headers", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Strict-Transport-Security", "max-age=63072000; preload")
+		w.Header()["Link"] = []string{"<a>", "<b>"}
+	})
 	mux.HandleFunc("/teapot", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusTeapot) })
 	mux.HandleFunc("/moved", func(w http.ResponseWriter, r *http.Request) {
 		http.Redirect(w, r, "/ok?key=hidden", http.StatusFound)
@@ -79,6 +135,7 @@ func TestHTTP(t *testing.T) {
 	t.Cleanup(plain.Close)
 	secure := httptest.NewTLSServer(site(t))
 	t.Cleanup(secure.Close)
+	threeDays, yesterday := certified(t, 73*time.Hour), certified(t, -24*time.Hour)
 	otherName := strings.Replace(secure.URL, "127.0.0.1", "localhost", 1)
 	for _, c := range []struct {
 		name           string
@@ -99,6 +156,13 @@ func TestHTTP(t *testing.T) {
 		{"body that breaks off", HTTPSpec{URL: plain.URL + "/cut", Body: "healthy"}, Fail, "body", "broke off"},
 		{"redirect is an answer", HTTPSpec{URL: plain.URL + "/moved"}, Fail, "status", "redirected to"},
 		{"redirect followed", HTTPSpec{URL: plain.URL + "/moved", FollowRedirects: true}, Pass, "", "200"},
+		{"header", HTTPSpec{URL: plain.URL + "/headers", Headers: []Header{{"strict-transport-security", "max-age=[0-9]{8}"}, {"Link", ""}}}, Pass, "", ""},
+		{"one of two values", HTTPSpec{URL: plain.URL + "/headers", Headers: []Header{{"Link", "b"}}}, Pass, "", ""},
+		{"other value", HTTPSpec{URL: plain.URL + "/headers", Headers: []Header{{"Link", "c"}}}, Fail, "header", "Link"},
+		{"no such header", HTTPSpec{URL: plain.URL + "/ok", Headers: []Header{{"Strict-Transport-Security", ""}}}, Fail, "header", "no header"},
+		{"days left", HTTPSpec{URL: threeDays.URL + "/ok", TLSDaysLeft: 3}, Pass, "", ""},
+		{"not enough days", HTTPSpec{URL: threeDays.URL + "/ok", TLSDaysLeft: 4}, Fail, "tls-expiry", "3 days"},
+		{"expired", HTTPSpec{URL: yesterday.URL + "/ok"}, Fail, "tls-expired", "expired"},
 		{"refused", HTTPSpec{URL: "http://" + refusing(t)}, Fail, "refused", "refused"},
 		{"silent", HTTPSpec{URL: "http://" + silentListener(t)}, Fail, "timeout", ""},
 	} {
@@ -146,4 +210,49 @@ func TestTCP(t *testing.T) {
 	if r := runOne(t, s, host); r.Verdict != Fail {
 		t.Errorf("got %+v", r)
 	}
+}
+
+func TestTLS(t *testing.T) {
+	threeDays, yesterday := certified(t, 73*time.Hour), certified(t, -24*time.Hour)
+	stranger := httptest.NewUnstartedServer(nil)
+	stranger.TLS = &tls.Config{Certificates: []tls.Certificate{selfSigned(t)}}
+	stranger.StartTLS()
+	t.Cleanup(stranger.Close)
+	plain := httptest.NewServer(nil)
+	t.Cleanup(plain.Close)
+	for _, c := range []struct {
+		name, address  string
+		spec           TCPSpec
+		verdict, class string
+		contains       string
+	}{
+		{"valid", threeDays.Listener.Addr().String(), TCPSpec{}, Pass, "", "agreed"},
+		{"for its name", threeDays.Listener.Addr().String(), TCPSpec{TLSName: "named.example", TLSDaysLeft: 3}, Pass, "", ""},
+		{"for another name", threeDays.Listener.Addr().String(), TCPSpec{TLSName: "other.example"}, Fail, "tls", "named.example"},
+		{"not enough days", threeDays.Listener.Addr().String(), TCPSpec{TLSDaysLeft: 4}, Fail, "tls-expiry", "3 days"},
+		{"expired", yesterday.Listener.Addr().String(), TCPSpec{}, Fail, "tls-expired", "expired"},
+		{"nobody vouches for it", stranger.Listener.Addr().String(), TCPSpec{}, Fail, "tls", "unknown authority"},
+		{"no TLS", plain.Listener.Addr().String(), TCPSpec{}, Fail, "tls", ""},
+		{"silent", silentListener(t), TCPSpec{}, Fail, "timeout", ""},
+		{"refused", refusing(t), TCPSpec{}, Fail, "refused", ""},
+		{"no such name", "no..such.host:443", TCPSpec{}, Unknown, "dns", ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			s := quick(KindTCP)
+			c.spec.Address, c.spec.TLS = c.address, true
+			s.From, s.Ask, s.Timeout, s.Deadline = FromDeployer, &c.spec, time.Second, time.Second
+			runOne(t, s, nil).want(t, c.verdict, c.class, c.contains)
+		})
+	}
+}
+
+// selfSigned is a certificate that no root vouches for.
+func selfSigned(t *testing.T) tls.Certificate {
+	t.Helper()
+	stranger, err := newAuthority()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return *stranger
 }

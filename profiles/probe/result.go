@@ -1,6 +1,7 @@
 package probe
 
 import (
+	"slices"
 	"strings"
 	"unicode"
 )
@@ -25,8 +26,9 @@ type Result struct {
 	Kind    Kind   `json:"kind"`
 	From    string `json:"from"`
 	Verdict string `json:"verdict"`
-	// Policy is what this verdict leads to: the spec's OnUnknown if it is
-	// unknown, its OnFail otherwise.
+	// Policy is what this verdict leads to. In a trial it is [Rollback] or [Alert]:
+	// the spec's OnUnknown if it is unknown, and its OnFail otherwise, and where
+	// OnUnknown is [Retry]. After a rollback it is [Required] or [Advisory].
 	Policy string `json:"policy"`
 	// Class names the fault for machines, for instance "no-token"; empty on a pass.
 	Class    string `json:"class,omitempty"`
@@ -43,41 +45,6 @@ type Result struct {
 	Units []string `json:"units,omitempty"`
 	// Seconds is the time from the start, settling included, to the verdict.
 	Seconds float64 `json:"seconds"`
-}
-
-// MustRollBack says whether the results forbid to keep what was tried.
-//
-// A result forbids it unless it passed or its policy is to alert:
-//
-//	verdict   policy rollback   policy alert
-//	pass      keep              keep
-//	fail      roll back         keep, degraded
-//	unknown   roll back         keep, degraded
-//
-// Results also come from hosts: a verdict that is none of the three counts as
-// unknown, a policy that is neither as rollback. No results forbid nothing;
-// that none is missing is the caller's to check.
-func MustRollBack(results []Result) bool {
-	for _, r := range results {
-		if r.Verdict != Pass && r.Policy != Alert {
-			return true
-		}
-	}
-	return false
-}
-
-// Degraded says whether what was tried may be kept but not everything is
-// well: see the table of [MustRollBack].
-func Degraded(results []Result) bool {
-	if MustRollBack(results) {
-		return false
-	}
-	for _, r := range results {
-		if r.Verdict != Pass {
-			return true
-		}
-	}
-	return false
 }
 
 // finding is what one try saw.
@@ -120,6 +87,12 @@ func (f finding) surely(certain bool) finding {
 	return f
 }
 
+// note adds what is worth telling, whatever the verdict is.
+func (f finding) note(text string) finding {
+	f.notes = append(slices.Clip(f.notes), text)
+	return f
+}
+
 const (
 	// longestText is the cap of a text of a result, in runes.
 	longestText = 512
@@ -132,7 +105,7 @@ func (f finding) result(s Spec) Result {
 		Name: clean(s.Name), Kind: s.Kind, From: s.From, Verdict: f.verdict, Policy: s.OnFail, Class: f.class,
 		Expected: clean(f.expected), Seen: clean(f.seen), Evidence: clean(f.evidence), Hint: clean(f.hint),
 	}
-	if f.verdict == Unknown {
+	if f.verdict == Unknown && s.OnUnknown != Retry {
 		r.Policy = s.OnUnknown
 	}
 	if f.class == ClassFailedBefore {

@@ -7,58 +7,17 @@ import (
 	"unicode/utf8"
 )
 
-func TestVerdictsAndPolicies(t *testing.T) {
-	for _, c := range []struct {
-		verdict, policy    string
-		rollback, degraded bool
-	}{
-		{Pass, Rollback, false, false},
-		{Pass, Alert, false, false},
-		{Fail, Rollback, true, false},
-		{Fail, Alert, false, true},
-		{Unknown, Rollback, true, false},
-		{Unknown, Alert, false, true},
-		{"", Alert, false, true},
-		{"", "", true, false},
-		{"passed", Rollback, true, false},
-		{Fail, "ignore", true, false},
-		{Pass, "", false, false},
-	} {
-		// A pass beside it changes nothing.
-		results := []Result{{Verdict: Pass, Policy: Rollback}, {Verdict: c.verdict, Policy: c.policy}}
-		if got := MustRollBack(results); got != c.rollback {
-			t.Errorf("%q/%q: MustRollBack is %t", c.verdict, c.policy, got)
-		}
-		if got := Degraded(results); got != c.degraded {
-			t.Errorf("%q/%q: Degraded is %t", c.verdict, c.policy, got)
-		}
+func TestNotesAreFewAndClean(t *testing.T) {
+	f := pass("a", "b")
+	for range 2 * mostNotes {
+		f = f.note("bad\x1b[2J " + strings.Repeat("x", 2*longestText))
 	}
-	if MustRollBack(nil) || Degraded(nil) {
-		t.Error("no results forbid something")
+	r := f.result(Spec{OnFail: Rollback})
+	if len(r.Notes) != mostNotes || strings.Contains(r.Notes[0], "\x1b") || utf8.RuneCountInString(r.Notes[0]) > longestText {
+		t.Errorf("%d notes, the first of %d bytes", len(r.Notes), len(r.Notes[0]))
 	}
-	both := []Result{{Verdict: Fail, Policy: Alert}, {Verdict: Fail, Policy: Rollback}}
-	if !MustRollBack(both) || Degraded(both) {
-		t.Error("a rollback beside an alert is a rollback")
-	}
-}
-
-func TestPolicyOfAResult(t *testing.T) {
-	s := Spec{OnFail: Rollback, OnUnknown: Rollback}
-	for _, c := range []struct {
-		f    finding
-		want string
-	}{
-		{fail("x", "", ""), Rollback},
-		{unknown("x", "", ""), Rollback},
-		{unknown(ClassFailedBefore, "", ""), Alert},
-	} {
-		if got := c.f.result(s).Policy; got != c.want {
-			t.Errorf("%+v: %s", c.f, got)
-		}
-	}
-	s.OnUnknown = Alert
-	if got := unknown("x", "", "").result(s).Policy; got != Alert {
-		t.Errorf("unknown: %s", got)
+	if r.Verdict != Pass || Judge(InTrial, []Result{r}) != Committed {
+		t.Errorf("a pass with notes is %s", r.Verdict)
 	}
 }
 

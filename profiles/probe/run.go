@@ -112,7 +112,9 @@ type window struct {
 	// heldUntil is when the streak has lasted long enough; zero while it has
 	// not been reached.
 	heldUntil time.Time
-	last      finding
+	// retried says that what could not be told got its second deadline.
+	retried bool
+	last    finding
 }
 
 func newWindow(s Spec, began time.Time) *window {
@@ -149,9 +151,15 @@ func (w *window) note(f finding, cutShort bool, now time.Time) (time.Duration, b
 	return w.again(now)
 }
 
-// again says when the next try begins, or that it would begin too late.
+// again says when the next try begins, or that it would begin too late. What could
+// not be told may be asked for one deadline more.
 func (w *window) again(now time.Time) (time.Duration, bool) {
-	return w.spec.Interval, !now.Add(w.spec.Interval).Before(w.readyBy)
+	next := now.Add(w.spec.Interval)
+	if !next.Before(w.readyBy) && w.last.verdict == Unknown && w.spec.OnUnknown == Retry && !w.retried {
+		w.retried = true
+		w.readyBy = now.Add(w.spec.Deadline)
+	}
+	return w.spec.Interval, !next.Before(w.readyBy)
 }
 
 func (w *window) passed(now time.Time) (time.Duration, bool) {

@@ -143,6 +143,59 @@ func TestWrongVantageAndInvalidAreUnknown(t *testing.T) {
 	runOne(t, invalid, nil).want(t, Unknown, "invalid", "passes")
 }
 
+// What is unknown gets one deadline more, and then counts as a failure.
+func TestRetryAsksForOneDeadlineMore(t *testing.T) {
+	start := time.Unix(0, 0)
+	at := func(seconds float64) time.Time { return start.Add(time.Duration(seconds * float64(time.Second))) }
+	s := Defaults(KindTCP)
+	s.OnUnknown, s.Deadline, s.Interval = Retry, 10*time.Second, 4*time.Second
+	w := newWindow(s, start)
+	for _, try := range []struct {
+		seconds float64
+		f       finding
+		over    bool
+	}{
+		{0, unknown("x", "", ""), false}, {4, unknown("x", "", ""), false}, {8, unknown("x", "", ""), false},
+		{12, unknown("x", "", ""), false}, {16, unknown("y", "", ""), true},
+	} {
+		if _, over := w.note(try.f, false, at(try.seconds)); over != try.over {
+			t.Errorf("after %.0f s it is over: %t", try.seconds, over)
+		}
+	}
+	if r := w.last.result(s); r.Verdict != Unknown || r.Class != "y" || r.Policy != Rollback {
+		t.Errorf("got %+v", r)
+	}
+	s.OnFail = Alert
+	if r := w.last.result(s); r.Policy != Alert {
+		t.Errorf("with on_fail = alert: %+v", r)
+	}
+	for name, f := range map[string]finding{"a failure": fail("x", "", ""), "another policy": unknown("x", "", "")} {
+		s.OnUnknown = Retry
+		if f.verdict == Unknown {
+			s.OnUnknown = Alert
+		}
+		w := newWindow(s, start)
+		if _, over := w.note(f, false, at(8)); !over {
+			t.Errorf("%s is asked for a second deadline", name)
+		}
+	}
+}
+
+func TestRetryIsCountedAndKept(t *testing.T) {
+	stand := newStandIn(t)
+	stand.write("broken", "")
+	s := quick(KindUnit)
+	ask[UnitSpec](s).Unit, s.OnUnknown, s.Deadline, s.Interval = "a.service", Retry, 300*time.Millisecond, 100*time.Millisecond
+	r := runOne(t, s, stand.host(nil))
+	r.want(t, Unknown, "systemd", "")
+	if r.Policy != Rollback || r.Seconds < 0.4 || r.Seconds > LongestDeadline([]Spec{s}).Seconds()+1 {
+		t.Errorf("got %+v", r)
+	}
+	if got := LongestDeadline([]Spec{s}); got != 600*time.Millisecond {
+		t.Errorf("it may take %s", got)
+	}
+}
+
 func TestLongestDeadline(t *testing.T) {
 	if got := LongestDeadline(nil); got != 0 {
 		t.Errorf("of nothing: %s", got)

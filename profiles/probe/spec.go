@@ -22,8 +22,8 @@ const (
 const (
 	Rollback = "rollback"
 	Alert    = "alert"
-	// Retry is for unknown alone: it is asked again until the deadline, and what
-	// is unknown even then counts as a failure.
+	// Retry is for unknown alone: what is unknown at the deadline is asked for one
+	// deadline more, and what is unknown even then counts as a failure.
 	Retry = "retry"
 )
 
@@ -41,8 +41,8 @@ const (
 type Spec struct {
 	Name string `json:"name"`
 	Kind Kind   `json:"kind"`
-	// From is [FromHost] or [FromDeployer]; only http, tcp and command can be
-	// asked from the deployer.
+	// From is [FromHost] or [FromDeployer]; only http, tcp, dns and command can
+	// be asked from the deployer.
 	From string `json:"from"`
 	// OnFail is [Rollback] or [Alert]; OnUnknown may be [Retry], too.
 	OnFail    string `json:"on_fail"`
@@ -100,12 +100,16 @@ func (s Spec) limit() time.Duration {
 }
 
 // LongestDeadline is how long [Run] takes at most for these specs: settle,
-// deadline and soak of the slowest, and one try more where there is a soak,
-// since the try that ends it begins at its end.
+// deadline and soak of the slowest, one deadline more where what is unknown is
+// asked again, and one try more where there is a soak, since the try that ends it
+// begins at its end.
 func LongestDeadline(specs []Spec) time.Duration {
 	var longest time.Duration
 	for _, s := range specs {
 		d := s.Settle + s.Deadline
+		if s.OnUnknown == Retry {
+			d += s.Deadline
+		}
 		if s.Soak > 0 {
 			d += s.Soak + s.limit()
 		}

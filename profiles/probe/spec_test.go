@@ -14,12 +14,22 @@ func complete(kind Kind) Spec {
 	switch kind {
 	case KindUnit:
 		ask[UnitSpec](s).Unit = "nginx.service"
+	case KindSocket:
+		ask[SocketSpec](s).Unit = "nginx.service"
 	case KindHTTP:
 		ask[HTTPSpec](s).URL = "https://example.org/health"
 	case KindTCP:
 		ask[TCPSpec](s).Address = "127.0.0.1:80"
 	case KindCommand:
 		ask[CommandSpec](s).Argv = []string{"true"}
+	case KindDNS:
+		ask[DNSSpec](s).Query = "example.org"
+	case KindJournal:
+		s.Ask = &JournalSpec{Unit: "nginx.service", Of: OfTrial, Must: []Pattern{{Pattern: "ready"}}}
+	case KindFile:
+		ask[FileSpec](s).Path = "/etc/passwd"
+	case KindSecret:
+		ask[SecretSpec](s).Path = "/etc/shadow"
 	}
 	return s
 }
@@ -105,6 +115,38 @@ func TestValidate(t *testing.T) {
 		{"empty argv", KindCommand, func(s *Spec) { ask[CommandSpec](s).Argv = nil }, "argv"},
 		{"NUL", KindCommand, func(s *Spec) { ask[CommandSpec](s).Argv = []string{"a\x00b"} }, "NUL"},
 		{"exit code", KindCommand, func(s *Spec) { ask[CommandSpec](s).ExitCode = 256 }, "exit_code"},
+		{"user", KindCommand, func(s *Spec) { ask[CommandSpec](s).User = "a\nb" }, "user"},
+		{"header", KindHTTP, func(s *Spec) { ask[HTTPSpec](s).Headers = []Header{{Name: "a b"}} }, "header"},
+		{"header's pattern", KindHTTP, func(s *Spec) { ask[HTTPSpec](s).Headers = []Header{{Name: "a", Pattern: "("}} }, "regular expression"},
+		{"days without TLS", KindHTTP, func(s *Spec) { s.Ask = &HTTPSpec{URL: "http://a", TLSDaysLeft: 1} }, "only https"},
+		{"days", KindTCP, func(s *Spec) { ask[TCPSpec](s).TLS, ask[TCPSpec](s).TLSDaysLeft = true, -1 }, "tls_days_left"},
+		{"name without TLS", KindTCP, func(s *Spec) { ask[TCPSpec](s).TLSName = "a" }, "tls = true"},
+		{"name that is none", KindDNS, func(s *Spec) { ask[DNSSpec](s).Query = "-a b" }, "name must be"},
+		{"record", KindDNS, func(s *Spec) { ask[DNSSpec](s).Type = "SOA" }, "type must be"},
+		{"answer of another kind", KindDNS, func(s *Spec) { ask[DNSSpec](s).Type, ask[DNSSpec](s).Answers = "A", []string{"::1"} }, "IP addresses"},
+		{"server by name", KindDNS, func(s *Spec) { ask[DNSSpec](s).Server = "ns.example.org:53" }, "IP address"},
+		{"server's port", KindDNS, func(s *Spec) { ask[DNSSpec](s).Server = "127.0.0.1:0" }, "IP address"},
+		{"unit and identifier", KindJournal, func(s *Spec) { ask[JournalSpec](s).Identifier = "sshd" }, "either"},
+		{"neither", KindJournal, func(s *Spec) { ask[JournalSpec](s).Unit = "" }, "either"},
+		{"identifier", KindJournal, func(s *Spec) { ask[JournalSpec](s).Unit, ask[JournalSpec](s).Identifier = "", "a:b" }, "identifier"},
+		{"of", KindJournal, func(s *Spec) { ask[JournalSpec](s).Of = "boot" }, "of must be"},
+		{"invocation of an identifier", KindJournal, func(s *Spec) {
+			s.Ask = &JournalSpec{Identifier: "a", Of: OfInvocation, Must: []Pattern{{Pattern: "a"}}}
+		}, "only a unit"},
+		{"no pattern", KindJournal, func(s *Spec) { ask[JournalSpec](s).Must = nil }, "must hold"},
+		{"empty pattern", KindJournal, func(s *Spec) { ask[JournalSpec](s).MustNot = []Pattern{{}} }, "is missing"},
+		{"count", KindJournal, func(s *Spec) { ask[JournalSpec](s).Must[0].Count = -1 }, "count"},
+		{"relative path", KindFile, func(s *Spec) { ask[FileSpec](s).Path = "passwd" }, "absolute path"},
+		{"absent with a mode", KindFile, func(s *Spec) { ask[FileSpec](s).Absent, ask[FileSpec](s).Mode = true, "0600" }, "absent"},
+		{"type", KindFile, func(s *Spec) { ask[FileSpec](s).Type = "link" }, "type"},
+		{"target of a file", KindFile, func(s *Spec) { ask[FileSpec](s).Type, ask[FileSpec](s).Target = "file", "/a" }, "only a symlink"},
+		{"sizes", KindFile, func(s *Spec) { ask[FileSpec](s).SizeLeast, ask[FileSpec](s).SizeMost = 2, new(int64) }, "size_least"},
+		{"age", KindFile, func(s *Spec) { ask[FileSpec](s).AgeMost = -1 }, "age"},
+		{"ages", KindFile, func(s *Spec) { ask[FileSpec](s).AgeLeast, ask[FileSpec](s).AgeMost = 2, 1 }, "age_least"},
+		{"shape", KindSecret, func(s *Spec) { ask[SecretSpec](s).Shape = "yaml" }, "shape"},
+		{"shape with a schema", KindSecret, func(s *Spec) { ask[SecretSpec](s).Shape, ask[SecretSpec](s).Schema = "jwt", "{}" }, "only json"},
+		{"schema", KindSecret, func(s *Spec) { ask[SecretSpec](s).Schema = `{"allOf": []}` }, "allOf"},
+		{"shape of nothing", KindSecret, func(s *Spec) { ask[SecretSpec](s).Shape, ask[SecretSpec](s).Absent = "jwt", true }, "has a shape"},
 		{"token path", KindOnePassword, func(s *Spec) { ask[OnePasswordSpec](s).TokenFile = "token" }, "absolute path"},
 		{"no secret path", KindOnePassword, func(s *Spec) { ask[OnePasswordSpec](s).Secrets = []Secret{{Name: "a"}} }, "path is missing"},
 		{"mode", KindOnePassword, func(s *Spec) { ask[OnePasswordSpec](s).Secrets = []Secret{{Path: "/a", Mode: "rw"}} }, "octal"},

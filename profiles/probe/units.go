@@ -68,22 +68,28 @@ func (a attempt) lastWords(ctx context.Context, u systemd.Unit) string {
 }
 
 // FailedUnitsSpec asks that nothing fails which did not fail before.
-type FailedUnitsSpec struct{}
+type FailedUnitsSpec struct {
+	// Ignore are names and patterns of units that may fail.
+	Ignore []string `json:"ignore,omitempty"`
+}
 
 func noNewFailedUnitsKind() kind {
 	return kind{
-		About:    About{Kind: KindNoNewFailedUnits, Preset: true, Vantages: []string{FromHost}, Text: "no unit fails that did not fail before, and none restarts again and again"},
+		About: About{
+			Kind: KindNoNewFailedUnits, Preset: true, Vantages: []string{FromHost}, Text: "no unit fails that did not fail before, and none restarts again and again",
+			Params: []Param{ignoreParam()},
+		},
 		question: func() Question { return &FailedUnitsSpec{} },
 		// A unit that starts and then dies is seen only by looking on.
 		defaults: func(s *Spec) { s.OnUnknown, s.Deadline, s.Soak = Rollback, 15*time.Second, 8*time.Second },
 	}
 }
 
-func (*FailedUnitsSpec) validate() error { return nil }
+func (s *FailedUnitsSpec) validate() error { return validIgnore(s.Ignore) }
 
 func (*FailedUnitsSpec) units() []string { return nil }
 
-func (*FailedUnitsSpec) try(ctx context.Context, a attempt) finding {
+func (s *FailedUnitsSpec) try(ctx context.Context, a attempt) finding {
 	expected := "no unit fails that did not fail before"
 	if a.host.Baseline == nil {
 		expected = "no unit fails"
@@ -96,16 +102,19 @@ func (*FailedUnitsSpec) try(ctx context.Context, a attempt) finding {
 		return silent(expected, fmt.Errorf("systemctl shows no unit"))
 	}
 	before := value(a.host.Baseline)
-	if bad := NewlyFailing(before, now); len(bad) > 0 {
-		return fail("failed", expected, names(bad)).because(a.lastWords(ctx, bad[0])).try("journalctl -u " + bad[0].ID + " -e").about(bad)
+	bad, ignored := s.sort(NewlyFailing(before, now))
+	if len(bad) > 0 {
+		return ignored.on(fail("failed", expected, names(bad)).because(a.lastWords(ctx, bad[0])).try("journalctl -u " + bad[0].ID + " -e").about(bad))
 	}
 	if a.host.Baseline == nil {
-		return pass(expected, fmt.Sprintf("none of %d units", len(now)))
+		return ignored.on(pass(expected, fmt.Sprintf("none of %d units", len(now))))
 	}
-	if bad := crashLooping(before, now); len(bad) > 0 {
-		return fail("crash-loop", expected, fmt.Sprintf("restarted %d times or more: %s", crashLoop, names(bad))).try("journalctl -u " + bad[0].ID + " -e").about(bad)
+	looping, alsoIgnored := s.sort(crashLooping(before, now))
+	ignored = append(ignored, alsoIgnored...)
+	if len(looping) > 0 {
+		return ignored.on(fail("crash-loop", expected, fmt.Sprintf("restarted %d times or more: %s", crashLoop, names(looping))).try("journalctl -u " + looping[0].ID + " -e").about(looping))
 	}
-	f := pass(expected, fmt.Sprintf("none of %d units", len(now)))
+	f := ignored.on(pass(expected, fmt.Sprintf("none of %d units", len(now))))
 	if len(before.Failed) > 0 {
 		f.evidence = "failed before: " + strings.Join(before.Failed, ", ")
 	}

@@ -184,7 +184,7 @@ func TestUnit(t *testing.T) {
 	probed("opnix-secrets.service", nil, nil).want(t, Fail, "failed", "Token file is empty")
 	old := probed("opnix-secrets.service", nil, b)
 	old.want(t, Unknown, ClassFailedBefore, "before the trial")
-	if MustRollBack([]Result{old}) || !Degraded([]Result{old}) {
+	if MustRollBack([]Result{old}) || Judge(InTrial, []Result{old}) != Degraded {
 		t.Error("what failed before must alert and not roll back, although unknown rolls back for units")
 	}
 	s.change("opnix-secrets.service", "InvocationID=0000000000000000000000000000000f")

@@ -100,6 +100,8 @@ type Unit struct {
 	// whether those units exist or not.
 	After []string `json:"-"`
 	Wants []string `json:"-"`
+	// TriggeredBy are the timers, paths and sockets that start it.
+	TriggeredBy []string `json:"-"`
 	// Type is Type= of a service.
 	Type string `json:"-"`
 	// ConditionFailed says that the last start was skipped since a condition of the
@@ -123,7 +125,7 @@ func (u Unit) Failing() bool {
 	return u.Active == "failed" || u.Active == "activating" && u.Sub == "auto-restart" && u.Result != "success"
 }
 
-const properties = "Id,Names,Type,ConditionResult,ConditionTimestampMonotonic,ExecMainExitTimestampMonotonic,LoadState,ActiveState,SubState,Result,InvocationID,NRestarts,MainPID,ExecMainStatus,UnitFileState,ControlGroup,FragmentPath,After,Wants,Job,RefuseManualStart,StateChangeTimestampMonotonic,ActiveEnterTimestampMonotonic,ExecMainStartTimestampMonotonic"
+const properties = "Id,Names,Type,TriggeredBy,ConditionResult,ConditionTimestampMonotonic,ExecMainExitTimestampMonotonic,LoadState,ActiveState,SubState,Result,InvocationID,NRestarts,MainPID,ExecMainStatus,UnitFileState,ControlGroup,FragmentPath,After,Wants,Job,RefuseManualStart,StateChangeTimestampMonotonic,ActiveEnterTimestampMonotonic,ExecMainStartTimestampMonotonic"
 
 // Show returns the named units by their ids; an alias comes back under the name
 // of the unit it stands for. A unit that does not exist is returned with Load
@@ -198,6 +200,8 @@ func parseBlock(block string) Unit {
 		switch key {
 		case "Names":
 			u.Names = strings.Fields(value)
+		case "TriggeredBy":
+			u.TriggeredBy = strings.Fields(value)
 		case "Type":
 			u.Type = value
 		case "ConditionResult":

@@ -127,7 +127,7 @@ func (e Engine) judgeFailedUnits(ctx context.Context, r Record) error {
 	if len(units) > 0 {
 		return e.failed(ctx, r, 4, "units failed that did not fail before: "+strings.Join(units, ", "), units...)
 	}
-	return e.activated(ctx, r, 4, "switch-to-configuration exited 4, for units that failed before the deployment too")
+	return e.activated(ctx, r, 4, "switch-to-configuration exited 4, for units that failed before the deployment too, or that a probe ignores")
 }
 
 // failed goes back because of the activation; units are those that failed in it.
