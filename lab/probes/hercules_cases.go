@@ -45,7 +45,7 @@ var herculesCases = []probeCase{
 	{name: "hercules: tasks that the switch broke off", more: true, since: agent(settings{"tasks": 3}), system: agent(settings{}), probes: agentProbe,
 		outcome: "committed", want: answer{verdict: "pass"}},
 	{name: "hercules: the service sees the agent", more: true, system: agent(settings{}),
-		before: shell("umask 077; echo lab-api-token >/root/api-token"), probes: agentProbe + "account = \"lab\"\napi_token_file = \"/root/api-token\"\nhostname = \"@host@\"\n",
+		before: shell("umask 077; echo lab-api-token >/root/api-token"), probes: agentProbe + "account = \"lab\"\napi_token_file = \"/root/api-token\"\n",
 		outcome: "committed", want: answer{verdict: "pass"}},
 	{name: "hercules: the API token is open to others", more: true, system: agent(settings{}),
 		before: shell("echo lab-api-token >/root/api-token; chmod 644 /root/api-token"), probes: agentProbe + "account = \"lab\"\napi_token_file = \"/root/api-token\"\n",

@@ -59,6 +59,9 @@ func (s *Spec) Expect(evaluated json.RawMessage) error {
 		question.expect(e)
 	case *HerculesSpec:
 		question.expect(e)
+		if s.From == FromDeployer && e.Hercules != nil {
+			fill(&question.Hostname, e.Hercules.HostName) // the host itself knows better
+		}
 		if question.Strict {
 			s.Soak = max(s.Soak, e.herculesRestart()+10*time.Second)
 		}
@@ -111,7 +114,6 @@ func (h *HerculesSpec) expect(e expectations) {
 	fill(&h.TokenPath, c.Settings.TokenPath)
 	fill(&h.CachesPath, c.Settings.CachesPath)
 	fill(&h.APIBaseURL, c.Settings.APIBaseURL)
-	fill(&h.Hostname, c.HostName)
 	if o := e.OnePassword; o != nil && value(o.Enable) {
 		own := h.withDefaults()
 		for _, s := range o.Secrets {

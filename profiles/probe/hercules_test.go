@@ -524,6 +524,7 @@ func FuzzSessions(f *testing.F) {
 
 func TestHerculesExpectations(t *testing.T) {
 	s := Defaults(KindHercules)
+	s.From = FromDeployer
 	s.Strict()
 	evaluated := `{"onepassword-secrets":{"enable":true,"secrets":{"t":{"path":"/t"}}},
 		"hercules-ci-agent":{"enable":true,"hostName":"web1","restartSec":"300","settings":{"clusterJoinTokenPath":"/t","apiBaseUrl":"https://ci.example.org:8443"}}}`
