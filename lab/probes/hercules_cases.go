@@ -62,6 +62,9 @@ var herculesCases = []probeCase{
 		system: quietly(settings{"offline": "api"}), outcome: "degraded", want: answer{verdict: "unknown", class: "connect", hint: "firewall"}},
 	{name: "hercules: the service's name is unknown", system: quietly(settings{"offline": "dns"}), probes: agentProbe,
 		outcome: "degraded", want: answer{verdict: "unknown", class: "dns", hint: "resolvectl"}},
+	{name: "hercules: nobody listens, and no other unit may fail", more: true, since: quietly(settings{}), system: quietly(settings{"offline": "api", "restartSec": 120}),
+		probes: agentProbe + "[probes.no-new-failed-units]\n@watch@\n", outcome: "degraded",
+		want: answer{verdict: "unknown", class: "connect"}, others: []answer{{probe: "no-new-failed-units", verdict: "pass"}}},
 	{name: "hercules: no TLS", system: quietly(settings{"offline": "tls"}), probes: agentProbe,
 		outcome: "degraded", want: answer{verdict: "unknown", class: "tls", hint: "clock"}},
 	{name: "hercules: the service answers 503", system: quietly(settings{"offline": "http"}), probes: agentProbe,
@@ -71,7 +74,7 @@ var herculesCases = []probeCase{
 	{name: "hercules: the name is lost while it is judged", more: true, system: quietly(settings{}),
 		during: shell("echo 127.0.0.1 localhost >/etc/hosts; systemctl restart hercules-ci-agent || true"), probes: agentProbe,
 		outcome: "degraded", want: answer{verdict: "unknown", class: "dns"}},
-	{name: "hercules: failed before the deployment", more: true, since: quietly(settings{"restartSec": 900}),
+	{name: "hercules: failed before the deployment", more: true, since: quietly(settings{"restartSec": 900}), system: quietly(settings{"restartSec": 900}),
 		before: shell("echo '{' >" + agentCaches + "; systemctl restart hercules-ci-agent || true"), probes: agentProbe,
 		outcome: "degraded", want: answer{verdict: "unknown", class: "failed-before"}},
 

@@ -551,3 +551,18 @@ func TestOutageBoundsItsTime(t *testing.T) {
 		t.Errorf("got %s, %v", step, err)
 	}
 }
+
+// What the preset judges by its cause no other check may take for the system's
+// fault.
+func TestHerculesUnitIsJudgedByItsCauseAlone(t *testing.T) {
+	a := newAgentHost(t)
+	base := a.base
+	a.show("crash.show")
+	a.change("opnix-secrets.service", "ActiveState=active", "SubState=exited", "Result=success")
+	others := quick(KindNoNewFailedUnits)
+	alone := Run(t.Context(), []Spec{others}, a.host(base), nil)
+	alone[0].want(t, Fail, "failed", "hercules-ci-agent.service")
+	both := Run(t.Context(), []Spec{others, a.spec}, a.host(base), nil)
+	both[0].want(t, Pass, "", "")
+	both[0].notes(t, "ignored: hercules-ci-agent.service")
+}
