@@ -63,7 +63,12 @@ type Expectations struct {
 				BaseDirectory        string `json:"baseDirectory"`
 				ClusterJoinTokenPath string `json:"clusterJoinTokenPath"`
 				BinaryCachesPath     string `json:"binaryCachesPath"`
+				APIBaseURL           string `json:"apiBaseUrl"`
 			} `json:"settings"`
+			// HostName is the host's, RestartSec the unit's pause before a restart as
+			// the configuration has it.
+			HostName   string `json:"hostName"`
+			RestartSec string `json:"restartSec"`
 		} `json:"hercules-ci-agent"`
 	} `json:"services"`
 	// Units are those of opnix-secrets, onepassword-secrets and

@@ -72,14 +72,16 @@ let
     if substring 0 1 path == "/" then path
     else "${text (service.outputDir or "/var/lib/opnix/secrets")}/${path}";
 
-  agent = service: {
-    settings = texts [ "baseDirectory" "clusterJoinTokenPath" "binaryCachesPath" ] (service.settings or { });
+  agent = config: service: {
+    settings = texts [ "baseDirectory" "clusterJoinTokenPath" "binaryCachesPath" "apiBaseUrl" ] (service.settings or { });
+    hostName = text (config.networking.hostName or null);
+    restartSec = text (config.systemd.services.hercules-ci-agent.serviceConfig.RestartSec or null);
   };
 
   expectations = config: {
     services = {
       onepassword-secrets = enabled (config.services.onepassword-secrets or null) (opnix (config.systemd.services or { }));
-      hercules-ci-agent = enabled (config.services.hercules-ci-agent or null) agent;
+      hercules-ci-agent = enabled (config.services.hercules-ci-agent or null) (agent config);
     };
     units = filter (name: (config.systemd.services or { }) ? ${name})
       [ "opnix-secrets" "onepassword-secrets" "hercules-ci-agent" ];

@@ -133,6 +133,9 @@ var shortWindows = windows{
 	// restart is the agent's RestartSec=, delay how long its restarter waits.
 	"restart": "3",
 	"delay":   "2",
+	// handshake and pause are those of the agent's socket.
+	"handshake": "1",
+	"pause":     "1",
 }
 
 var realWindows = windows{
@@ -142,6 +145,9 @@ var realWindows = windows{
 	"agent":   "strict = true",
 	"restart": "120",
 	"delay":   "10",
+
+	"handshake": "30",
+	"pause":     "10",
 }
 
 func (w windows) expand(text string) string {

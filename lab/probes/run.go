@@ -54,7 +54,8 @@ func (w windows) system(revision string, knobs settings) (settings, error) {
 		return nil, err
 	}
 	if hercules, ok := all["hercules"].(map[string]any); ok {
-		short := map[string]any{"restartSec": json.Number(w["restart"]), "restarterDelay": json.Number(w["delay"])}
+		short := map[string]any{"restartSec": json.Number(w["restart"]), "restarterDelay": json.Number(w["delay"]),
+			"handshake": json.Number(w["handshake"]), "pause": json.Number(w["pause"])}
 		maps.Copy(short, hercules)
 		all["hercules"] = short
 	}

@@ -73,6 +73,8 @@ func TestFirstDeploymentThenUnchangedThenChanged(t *testing.T) {
 const quickHercules = `
 [probes.hercules-ci-agent]
 settle = "1s"
+quiet = "3s"
+interval = "1s"
 soak = "1s"
 deadline = "30s"
 [probes.onepassword-secrets]

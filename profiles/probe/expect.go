@@ -3,10 +3,11 @@ package probe
 import (
 	"encoding/json"
 	"fmt"
-	"path/filepath"
 	"slices"
 	"sort"
+	"strconv"
 	"strings"
+	"time"
 )
 
 // expectations is what the deployer reads from the evaluated configuration of
@@ -33,7 +34,12 @@ type expectations struct {
 			BaseDirectory *string `json:"baseDirectory"`
 			TokenPath     *string `json:"clusterJoinTokenPath"`
 			CachesPath    *string `json:"binaryCachesPath"`
+			APIBaseURL    *string `json:"apiBaseUrl"`
 		} `json:"settings"`
+		// RestartSec is the unit's pause before a restart in seconds, where it is a
+		// number.
+		RestartSec *string `json:"restartSec"`
+		HostName   *string `json:"hostName"`
 	} `json:"hercules-ci-agent"`
 	// Units are the service names, without suffix, that the configuration
 	// defines among those a preset knows.
@@ -57,6 +63,12 @@ func (s *Spec) Expect(evaluated json.RawMessage) error {
 		question.expect(e)
 	case *HerculesSpec:
 		question.expect(e)
+		if s.From == FromDeployer && e.Hercules != nil {
+			fill(&question.Hostname, e.Hercules.HostName) // the host itself knows better
+		}
+		if question.Strict {
+			s.Soak = max(s.Soak, e.herculesRestart()+10*time.Second)
+		}
 	default:
 		return nil
 	}
@@ -110,6 +122,25 @@ func (h *HerculesSpec) expect(e expectations) {
 	fill(&h.BaseDirectory, c.Settings.BaseDirectory)
 	fill(&h.TokenPath, c.Settings.TokenPath)
 	fill(&h.CachesPath, c.Settings.CachesPath)
+	fill(&h.APIBaseURL, c.Settings.APIBaseURL)
+	if o := e.OnePassword; o != nil && value(o.Enable) {
+		own := h.withDefaults()
+		for _, s := range o.Secrets {
+			h.AfterOpNix = h.AfterOpNix || value(s.Path) == own.TokenPath || value(s.Path) == own.CachesPath
+		}
+	}
+}
+
+// herculesRestart is the agent's RestartSec=, zero where it is not known.
+func (e expectations) herculesRestart() time.Duration {
+	if e.Hercules == nil {
+		return 0
+	}
+	seconds, err := strconv.Atoi(value(e.Hercules.RestartSec))
+	if err != nil || seconds < 0 || seconds > 3000 {
+		return 0
+	}
+	return time.Duration(seconds) * time.Second
 }
 
 func fill(empty *string, from *string) {
@@ -124,20 +155,6 @@ func value[T any](p *T) T {
 		return zero
 	}
 	return *p
-}
-
-// withDefaults is the spec with the agent's own defaults in every empty field.
-func (h HerculesSpec) withDefaults() HerculesSpec {
-	set := func(empty *string, to string) { fill(empty, &to) }
-	set(&h.Unit, "hercules-ci-agent.service")
-	set(&h.User, "hercules-ci-agent")
-	set(&h.BaseDirectory, "/var/lib/hercules-ci-agent")
-	set(&h.TokenPath, filepath.Join(h.BaseDirectory, "secrets/cluster-join-token.key"))
-	set(&h.CachesPath, filepath.Join(h.BaseDirectory, "secrets/binary-caches.json"))
-	if len(h.Endpoints) == 0 {
-		h.Endpoints = []string{"hercules-ci.com:443", "agent-socket.hercules-ci.com:443"}
-	}
-	return h
 }
 
 func onePasswordUnits() []string {

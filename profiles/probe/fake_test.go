@@ -59,7 +59,7 @@ for a; do
 	MESSAGE_ID=39f53479d3a045ac8e11786248231fbf | MESSAGE_ID=be02cf6855d2428ba40df7e9d022f03d) f=ended ;;
 	MESSAGE_ID=*) f=restarts ;;
 	_SYSTEMD_INVOCATION_ID=*) f=journal.${a#*=} ;;
-	_SYSTEMD_UNIT=*) f=journal.${a#*=} ;;
+	_SYSTEMD_UNIT=*) if [ -e "$d/unitlog" ]; then f=unitlog; else f=journal.${a#*=}; fi ;;
 	--lines=1) [ $# -eq 5 ] && f=last ;;
 	esac
 done

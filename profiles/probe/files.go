@@ -161,60 +161,6 @@ func isToken(content []byte) bool {
 	return true
 }
 
-// cachesFlaw says what is wrong with a binary-caches.json, in counts and names
-// of the format alone; empty for nothing. The format is that of Hercules CI's
-// documentation: an object of entries that each name their kind.
-func cachesFlaw(content []byte) string {
-	var caches map[string]json.RawMessage
-	if err := json.Unmarshal(content, &caches); err != nil || caches == nil {
-		return "it is not a JSON object"
-	}
-	bad := map[string]int{}
-	for _, raw := range caches {
-		if problem := cacheFlaw(raw); problem != "" {
-			bad[problem]++
-		}
-	}
-	for _, problem := range []string{noObject, unknownKind, badCachix, badNix} {
-		if n := bad[problem]; n > 0 {
-			return fmt.Sprintf("%d of %d entries: %s", n, len(caches), problem)
-		}
-	}
-	return ""
-}
-
-const (
-	noObject    = "not an object"
-	unknownKind = "the kind is neither CachixCache nor NixCache"
-	badCachix   = "a CachixCache needs publicKeys, a list of strings"
-	badNix      = "a NixCache needs storeURI, publicKeys and signingKeys"
-)
-
-func cacheFlaw(raw json.RawMessage) string {
-	var fields map[string]json.RawMessage
-	if json.Unmarshal(raw, &fields) != nil || fields == nil {
-		return noObject
-	}
-	var kind string
-	if json.Unmarshal(fields["kind"], &kind) != nil {
-		return unknownKind
-	}
-	switch kind {
-	case "CachixCache":
-		if !isStrings(fields["publicKeys"]) {
-			return badCachix
-		}
-	case "NixCache":
-		var uri string
-		if json.Unmarshal(fields["storeURI"], &uri) != nil || uri == "" || !isStrings(fields["publicKeys"]) || !isStrings(fields["signingKeys"]) {
-			return badNix
-		}
-	default:
-		return unknownKind
-	}
-	return ""
-}
-
 func isStrings(raw json.RawMessage) bool {
 	var list []*string
 	if json.Unmarshal(raw, &list) != nil || list == nil {

@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"net"
+	"net/url"
+	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -24,284 +27,283 @@ type HerculesSpec struct {
 	BaseDirectory string `json:"base_directory,omitempty"`
 	TokenPath     string `json:"token_path,omitempty"`
 	CachesPath    string `json:"caches_path,omitempty"`
+	// APIBaseURL is the service's, https://hercules-ci.com if empty. The agent's
+	// connections lead to its port.
+	APIBaseURL string `json:"api_base_url,omitempty"`
+	// AfterOpNix says that OpNix writes the agent's files, so that the agent must
+	// start after it.
+	AfterOpNix bool `json:"after_opnix,omitempty"`
 	// Quiet is how long the agent must be online without a socket error.
 	// "Agent online." is printed before the service has accepted the session,
 	// so that it alone proves little.
 	Quiet time.Duration `json:"quiet,omitempty"`
-	// Endpoints (host:port) are tried with TCP and TLS when the agent is not
-	// well, to tell a fault of the network from one of the host. Empty means the
-	// two that the agent speaks to.
+	// Ready is how long after settling an agent that systemd does not start again
+	// may take; zero leaves that to the deadline, which must have room for one
+	// automatic restart.
+	Ready time.Duration `json:"ready,omitempty"`
+	// LateRestart is how long after the activation one restart of the agent is
+	// permitted: its path unit restarts it some time after its files were touched.
+	LateRestart time.Duration `json:"late_restart,omitempty"`
+	// Endpoints (host:port) are tried with TCP and TLS, beside the API's address,
+	// when the agent is not well, to tell a fault of the network from one of the
+	// host. Empty means the service's socket where APIBaseURL is the usual one.
 	Endpoints []string `json:"endpoints,omitempty"`
+	// Account, APITokenFile and Hostname ask the service whether it sees the agent.
+	// The file is on the machine that asks.
+	Account      string `json:"account,omitempty"`
+	APITokenFile string `json:"api_token_file,omitempty"`
+	Hostname     string `json:"hostname,omitempty"`
+	// Strict says that [Spec.Strict] widened the windows.
+	Strict bool `json:"strict,omitempty"`
 	// NotConfigured is as in [OnePasswordSpec].
 	NotConfigured bool `json:"not_configured,omitempty"`
 }
 
 func (h *HerculesSpec) validate() error {
+	var errs []error
 	if h.Unit != "" {
-		if err := validUnit(h.Unit); err != nil {
-			return err
-		}
+		errs = append(errs, validUnit(h.Unit))
 	}
-	if h.Quiet < 0 || h.Quiet > longestWindow {
-		return fmt.Errorf("quiet must be from 0s to %s, not %s", longestWindow, h.Quiet)
+	for _, w := range []struct {
+		key   string
+		value time.Duration
+	}{{"quiet", h.Quiet}, {"ready", h.Ready}, {"late_restart", h.LateRestart}} {
+		if w.value < 0 || w.value > longestWindow {
+			errs = append(errs, fmt.Errorf("%s must be from 0s to %s, not %s", w.key, longestWindow, w.value))
+		}
 	}
 	for _, endpoint := range h.Endpoints {
-		if err := validAddress(endpoint); err != nil {
-			return err
-		}
+		errs = append(errs, validAddress(endpoint))
 	}
-	return errors.Join(validPath("base_directory", h.BaseDirectory), validPath("token_path", h.TokenPath), validPath("caches_path", h.CachesPath))
+	errs = append(errs, h.validateAPI(),
+		validPath("base_directory", h.BaseDirectory), validPath("token_path", h.TokenPath), validPath("caches_path", h.CachesPath))
+	return errors.Join(errs...)
 }
 
 const agentExpected = "the agent runs, is online and stays so"
 
-// What the agent prints (severity is in the text: to journald all is the same).
-const (
-	agentOnline     = "Agent online."
-	agentRecovering = "Recovering from exception in socket handler"
-)
-
-// hercules judges the unit, then the files, then what the agent says of itself
-// in this invocation.
 func herculesKind() kind {
 	return kind{
 		About: About{
-			Kind: KindHercules, Preset: true, Vantages: []string{FromHost}, Text: "the Hercules CI agent runs, is online and stays so",
+			Kind: KindHercules, Preset: true, Vantages: []string{FromHost, FromDeployer},
+			Text: "the Hercules CI agent runs, is online and stays so; from the deployer: the service sees it",
 			Params: []Param{
 				{Name: "unit", Type: Text, Default: `"hercules-ci-agent.service"`, Text: "the agent's unit"},
 				{Name: "user", Type: Text, Default: `"hercules-ci-agent"`, Text: "who owns its files"},
 				{Name: "base_directory", Type: Text, Default: "the configuration's", Text: "where the agent keeps its state"},
 				{Name: "token_path", Type: Text, Default: "the configuration's", Text: "the cluster join token"},
 				{Name: "caches_path", Type: Text, Default: "the configuration's", Text: "binary-caches.json"},
-				{Name: "quiet", Type: Duration, Default: `"5s"`, Text: "how long it must be online without an error of its connection"},
-				{Name: "endpoints", Type: Texts, Default: "Hercules CI's", Text: "host:port, tried when the agent is not well, to tell a fault of the network from the host's own"},
+				{Name: "api_base_url", Type: Text, Default: "the configuration's", Text: "the service's address; the agent's connections lead to its port"},
+				{Name: "after_opnix", Type: Flag, Default: "whether the configuration has OpNix write its files", Text: "the agent must start after OpNix's unit"},
+				{Name: "quiet", Type: Duration, Default: `"45s"`, Text: "how long it must be online without an error of its connection"},
+				{Name: "ready", Type: Duration, Default: `"90s"`, Text: "how long it may take where systemd does not start it again"},
+				{Name: "late_restart", Type: Duration, Default: `"45s"`, Text: "how long after the activation one restart, as by its path unit, is permitted"},
+				{Name: "endpoints", Type: Texts, Default: "Hercules CI's socket", Text: "host:port, tried beside the API when the agent is not well, to tell a fault of the network from the host's own"},
+				{Name: "account", Type: Text, Text: "the id of the account at the service, to ask it whether it sees the agent"},
+				{Name: "api_token_file", Type: Text, Text: "a private file with a user's API token, on the machine that asks"},
+				{Name: "hostname", Type: Text, Default: "the host's", Text: "what the service calls the agent"},
+				{Name: "strict", Type: Flag, Default: "false", Text: "wait until systemd would have started a dead agent again"},
 			},
 		},
-		question: func() Question { return &HerculesSpec{Quiet: 5 * time.Second} },
-		defaults: func(s *Spec) { s.Settle, s.Deadline, s.Interval = 5*time.Second, 90*time.Second, 2*time.Second },
+		question: func() Question {
+			return &HerculesSpec{Quiet: 45 * time.Second, Ready: 90 * time.Second, LateRestart: 45 * time.Second}
+		},
+		// The deadline has room for RestartSec=120.
+		defaults: func(s *Spec) {
+			s.Settle, s.Deadline, s.Interval, s.Soak = 5*time.Second, 200*time.Second, 5*time.Second, 15*time.Second
+		},
 	}
 }
 
 func (h *HerculesSpec) units() []string { return []string{h.withDefaults().Unit} }
 
 func (h *HerculesSpec) try(ctx context.Context, a attempt) finding {
-	return a.hercules(ctx, h.withDefaults())
-}
-
-func (a attempt) hercules(ctx context.Context, h HerculesSpec) finding {
-	units, err := a.host.Systemd.Show(ctx, append([]string{h.Unit}, onePasswordUnits()...)...)
+	spec := h.withDefaults()
+	if a.host == nil {
+		return spec.seenByService(ctx, spec.Hostname)
+	}
+	names := append([]string{spec.Unit, spec.restarter()}, onePasswordUnits()...)
+	units, err := a.host.Systemd.Show(ctx, names...)
 	if err != nil {
 		return silent(agentExpected, err)
 	}
-	u := units[h.Unit]
-	if u.Load != "loaded" {
-		return fail("no-unit", h.Unit+" is loaded", describe(systemd.Unit{ID: h.Unit, Load: loadOf(u)})).
-			because(h.said("")).try("enable services.hercules-ci-agent")
-	}
-	if u.Active != "active" || u.Sub != "running" || u.Result != "success" || u.Job != 0 {
-		return a.agentDown(ctx, h, u)
-	}
-	if f, ok := h.files(); !ok {
-		return f
-	}
-	if f, ok := a.agentStays(ctx, u); !ok {
-		return f
-	}
-	return a.agentSpeaks(ctx, h, u, dangling(u, units))
+	v := &agentVisit{attempt: a, HerculesSpec: spec, units: units, unit: units[spec.Unit]}
+	v.look(ctx)
+	return v.verdict()
 }
 
-func (h HerculesSpec) said(note string) string {
-	return judgedAlone(note, h.NotConfigured, "hercules-ci-agent")
+// withDefaults is the spec with the agent's own defaults in every empty field.
+func (h HerculesSpec) withDefaults() HerculesSpec {
+	set := func(empty *string, to string) { fill(empty, &to) }
+	set(&h.Unit, "hercules-ci-agent.service")
+	set(&h.User, "hercules-ci-agent")
+	set(&h.BaseDirectory, "/var/lib/hercules-ci-agent")
+	set(&h.TokenPath, filepath.Join(h.BaseDirectory, "secrets/cluster-join-token.key"))
+	set(&h.CachesPath, filepath.Join(h.BaseDirectory, "secrets/binary-caches.json"))
+	if h.APIBaseURL == "" && len(h.Endpoints) == 0 {
+		h.Endpoints = []string{"agent-socket.hercules-ci.com:443"}
+	}
+	set(&h.APIBaseURL, "https://hercules-ci.com")
+	return h
 }
 
-// files looks at what the agent needs to start, without a byte of it leaving.
-func (h HerculesSpec) files() (finding, bool) {
-	for _, f := range []flaw{
-		checkPrivate(filepath.Join(h.BaseDirectory, "secrets"), h.User, true),
-		checkPrivate(h.TokenPath, h.User, false),
-		checkPrivate(h.CachesPath, h.User, false),
-	} {
-		if f.found() {
-			found := f.finding()
-			if found.hint == "" {
-				found.hint = "is the file among services.onepassword-secrets.secrets? then systemctl status opnix-secrets.service"
-			}
-			return found, false
-		}
-	}
-	token, err := readSecret(h.TokenPath)
+// restarter is the unit that restarts the agent after its files were touched.
+func (h HerculesSpec) restarter() string {
+	return strings.TrimSuffix(h.Unit, ".service") + "-restarter.service"
+}
+
+// apiAddress is the host and port of the API, and whether it speaks TLS.
+func (h HerculesSpec) apiAddress() (address string, secure bool) {
+	u, err := url.Parse(h.APIBaseURL)
 	if err != nil {
-		return fail("unreadable", h.TokenPath+" can be read", "it cannot").because(err.Error()), false
-	}
-	if !isToken(token) {
-		return fail("token-shape", h.TokenPath+" holds one token of three parts", "it does not").try("copy the cluster join token anew from the Hercules CI dashboard"), false
-	}
-	caches, err := readSecret(h.CachesPath)
-	if err != nil {
-		return fail("unreadable", h.CachesPath+" can be read", "it cannot").because(err.Error()), false
-	}
-	if problem := cachesFlaw(caches); problem != "" {
-		return fail("caches-shape", h.CachesPath+" holds caches of kind CachixCache or NixCache", problem).try("see docs.hercules-ci.com, binary-caches.json"), false
-	}
-	return finding{}, true
-}
-
-// agentStays wants no automatic restart since the baseline; one is permitted
-// while the host settles.
-func (a attempt) agentStays(ctx context.Context, u systemd.Unit) (finding, bool) {
-	if a.host.Baseline == nil {
-		return finding{}, true
-	}
-	restarts, err := journal{a.host.Systemd}.restarts(ctx, u.ID, a.host.Baseline)
-	if err != nil {
-		return unknown("journal", agentExpected, "the journal could not be read").because(err.Error()), false
-	}
-	if len(restarts) > 1 || len(restarts) == 1 && restarts[0] > a.settled {
-		return fail("restarts", agentExpected, fmt.Sprintf("systemd restarted it %d times after a failure since the trial began", len(restarts))).
-			try("journalctl -u " + u.ID + " -e"), false
-	}
-	return finding{}, true
-}
-
-// agentSpeaks reads the agent's own account of this invocation.
-func (a attempt) agentSpeaks(ctx context.Context, h HerculesSpec, u systemd.Unit, hint string) finding {
-	begun, online, err := a.onlineSince(ctx, u)
-	if err != nil {
-		return unknown("journal", agentExpected, "the journal could not be read").because(err.Error())
-	}
-	now, note := monotonic(), h.said("")
-	if online == 0 && !begun {
-		if a.host.Baseline != nil && !a.host.Baseline.untouched(u) {
-			return unknown("journal", agentExpected, "the journal does not hold the agent's start").because(describe(u))
-		}
-		// An agent that has run for weeks may be older than its journal.
-		online, note = max(u.ActiveEnter, 1), judgedAlone("the journal no longer holds the agent's start", h.NotConfigured, "hercules-ci-agent")
-	}
-	trouble, err := a.troubleSince(ctx, u, max(online, now-h.Quiet.Microseconds()))
-	if err != nil {
-		return unknown("journal", agentExpected, "the journal could not be read").because(err.Error())
-	}
-	switch {
-	case len(trouble) > 0:
-		return a.agentUnwell(ctx, h, "socket", "the connection to the service breaks again and again", trouble)
-	case online == 0:
-		return a.agentUnwell(ctx, h, "not-online", "it has not said that it is online", nil)
-	}
-	quiet := time.Duration(now-online) * time.Microsecond
-	seen := fmt.Sprintf("%s, online for %s", describe(u), quiet.Round(time.Second))
-	if quiet < h.Quiet {
-		return fail("not-ready", agentExpected, seen).because(fmt.Sprintf("it must be quiet for %s", h.Quiet))
-	}
-	return pass(agentExpected, seen).because(note).try(hint)
-}
-
-// onlineSince is when this invocation last said that it is online, in µs, and
-// whether the journal still holds how it began.
-func (a attempt) onlineSince(ctx context.Context, u systemd.Unit) (begun bool, online int64, err error) {
-	if u.Invocation == "" {
-		return true, 0, nil
-	}
-	err = journal{a.host.Systemd}.read(ctx, func(e entry) bool {
-		begun = begun || e.pid1 && (e.messageID == messageStarting || e.messageID == messageStarted)
-		// The agent says it once; not reading on spares weeks of its log.
-		if !e.pid1 && strings.Contains(e.message, agentOnline) {
-			online = max(e.monotonic, 1)
-		}
-		return online == 0
-	}, ofInvocation(u.Invocation)...)
-	return begun, online, err
-}
-
-// troubleSince is the socket's last trouble after an instant, with the line
-// that follows it; none if it is quiet.
-func (a attempt) troubleSince(ctx context.Context, u systemd.Unit, since int64) ([]string, error) {
-	if u.Invocation == "" {
-		return nil, nil
-	}
-	var lines []string
-	err := journal{a.host.Systemd}.read(ctx, func(e entry) bool {
-		if e.monotonic >= since && strings.Contains(e.message, agentRecovering) {
-			lines = nil
-		} else if len(lines) == 0 {
-			return true
-		}
-		if len(lines) < 8 {
-			lines = append(lines, e.message)
-		}
-		return true
-	}, "--lines=500", "_SYSTEMD_INVOCATION_ID="+u.Invocation)
-	return lines, err
-}
-
-// agentDown judges a unit that does not run.
-func (a attempt) agentDown(ctx context.Context, h HerculesSpec, u systemd.Unit) finding {
-	if a.host.Baseline.failedBefore(u) {
-		return failedBefore(agentExpected, u, a.lastWords(ctx, u)).try("journalctl -u " + u.ID + " -e")
-	}
-	if f, ok := h.files(); !ok {
-		return f
-	}
-	if u.Job != 0 {
-		return fail("hung", agentExpected, describe(u)).because("it waits for another unit, or is being started").try("systemctl list-jobs")
-	}
-	if !u.Failing() && u.Result == "success" {
-		return fail("state", agentExpected, describe(u)).try("systemctl start " + u.ID)
-	}
-	return a.agentUnwell(ctx, h, "crash", describe(u), a.lastLines(ctx, u))
-}
-
-func (a attempt) lastLines(ctx context.Context, u systemd.Unit) []string {
-	if u.Invocation == "" {
-		return nil
-	}
-	var lines []string
-	_ = journal{a.host.Systemd}.read(ctx, func(e entry) bool {
-		lines = append(lines, e.message)
-		return true
-	}, "--lines=50", "_SYSTEMD_INVOCATION_ID="+u.Invocation)
-	return lines
-}
-
-var (
-	agentRefused = regexp.MustCompile(`(?i)statusCode = 40[13]|status code:? 40[13]|unauthorized|responseCode = 40[13]`)
-	agentLocal   = regexp.MustCompile(`binary-caches\.json file does not exist|Error in \$|cluster-join-token|development version|[Pp]ermission denied|parse (error|failure)|No such file`)
-	agentRemote  = regexp.MustCompile(`ConnectionFailure|ConnectionTimeout|ResponseTimeout|getAddrInfo|Network\.Socket|HandshakeFailed|TlsException|InternalException|statusCode = 5\d\d|responseCode = 5\d\d|ConnectionClosed`)
-)
-
-// agentUnwell tells a fault of the host from one of the network or the service,
-// which must not roll back a good system: what the agent printed first, then
-// whether its endpoints can be reached at all.
-func (a attempt) agentUnwell(ctx context.Context, h HerculesSpec, class, seen string, lines []string) finding {
-	hint := "journalctl -u " + h.Unit + " -e"
-	if line, ok := match(agentRefused, lines); ok {
-		return fail("auth", agentExpected, seen).because(line).try("the service does not accept the agent's token: put a valid cluster join token in place")
-	}
-	if line, ok := match(agentLocal, lines); ok && class == "crash" {
-		return fail(class, agentExpected, seen).because(line).try(hint)
-	}
-	if line, ok := match(agentRemote, lines); ok {
-		return unknown("remote", agentExpected, seen).because(line).try("the agent cannot reach its service; see status.hercules-ci.com")
-	}
-	var evidence string
-	if len(lines) > 0 {
-		evidence = lines[len(lines)-1]
-	}
-	if err := reachable(ctx, h.Endpoints); err != nil {
-		return unknown("network", agentExpected, seen).because(err.Error()).try("check name service, firewall and the way out from the host")
-	}
-	if class == "socket" {
-		// The host reaches the service, and the agent runs with good files.
-		return unknown("remote", agentExpected, seen).because(evidence).try(hint)
-	}
-	return fail(class, agentExpected, seen).because(evidence).try(hint)
-}
-
-func match(pattern *regexp.Regexp, lines []string) (string, bool) {
-	i := slices.IndexFunc(lines, pattern.MatchString)
-	if i < 0 {
 		return "", false
 	}
-	return lines[i], true
+	secure = u.Scheme == "https"
+	port := u.Port()
+	switch {
+	case port == "" && secure:
+		port = "443"
+	case port == "":
+		port = "80"
+	}
+	return net.JoinHostPort(u.Hostname(), port), secure
+}
+
+// agentVisit is one look at everything about the agent. It goes on after the
+// first flaw, since whoever mends one wants to know of the others.
+type agentVisit struct {
+	attempt
+	HerculesSpec
+	units map[string]systemd.Unit
+	unit  systemd.Unit
+	found []finding
+	notes []string
+}
+
+func (v *agentVisit) add(f finding) { v.found = append(v.found, f) }
+
+func (v *agentVisit) note(format string, args ...any) {
+	if text := fmt.Sprintf(format, args...); !slices.Contains(v.notes, text) {
+		v.notes = append(v.notes, text)
+	}
+}
+
+// look collects what is wrong, the most telling first.
+func (v *agentVisit) look(ctx context.Context) {
+	if v.unit.Load != "loaded" {
+		v.add(fail("no-unit", v.Unit+" is loaded", describe(systemd.Unit{ID: v.Unit, Load: loadOf(v.unit)})).
+			try("enable services.hercules-ci-agent").surely(true))
+		return
+	}
+	v.files()
+	v.enabled()
+	v.ordered()
+	switch {
+	case v.host.Baseline.failedBefore(v.unit):
+		v.add(failedBefore(agentExpected, v.unit, v.lastWords(ctx, v.unit)).try(v.readLog()))
+	case v.unit.Active == "active" && v.unit.Sub == "running" && v.unit.Result == "success" && v.unit.Job == 0:
+		v.running(ctx)
+	default:
+		v.down(ctx)
+	}
+}
+
+// verdict is the worst of what was found, and the rest as notes.
+func (v *agentVisit) verdict() finding {
+	i := slices.IndexFunc(v.found, func(f finding) bool { return f.class == ClassFailedBefore })
+	for _, verdict := range []string{Fail, Unknown, Pass} {
+		if i < 0 {
+			i = slices.IndexFunc(v.found, func(f finding) bool { return f.verdict == verdict })
+		}
+	}
+	f := v.found[i]
+	for j, other := range v.found {
+		if j != i && other.verdict != Pass {
+			f.notes = append(f.notes, fmt.Sprintf("also %s: wanted %s, but %s", other.class, other.expected, other.seen))
+		}
+	}
+	f.notes = append(f.notes, v.notes...)
+	return f.because(judgedAlone(f.evidence, v.NotConfigured, "hercules-ci-agent")).surely(f.certain || v.late(f))
+}
+
+// late says that a flaw has lasted too long to wait for more. While systemd is
+// about to start the agent again only the deadline ends the wait.
+func (v *agentVisit) late(f finding) bool {
+	return f.verdict != Pass && v.Ready > 0 && v.unit.Sub != "auto-restart" && v.unit.Restarts == v.restartsBefore() &&
+		monotonic() > v.settled+v.Ready.Microseconds()
+}
+
+func (v *agentVisit) restartsBefore() int {
+	if v.host.Baseline == nil {
+		return v.unit.Restarts
+	}
+	return min(v.host.Baseline.Units[v.unit.ID].Restarts, v.unit.Restarts)
+}
+
+// busy names what is still under way that may mend the agent or its files.
+func (v *agentVisit) busy() string {
+	for _, name := range append([]string{v.restarter()}, onePasswordUnits()...) {
+		if u := v.units[name]; u.Job != 0 || u.Active == "activating" && u.Sub != "auto-restart" {
+			return name
+		}
+	}
+	return ""
+}
+
+func (v *agentVisit) readLog() string { return "journalctl -u " + v.Unit + " -e" }
+
+// enabled wants the unit to come again after a boot.
+func (v *agentVisit) enabled() {
+	if state := v.unit.FileState; state != "" && state != "enabled" && state != "enabled-runtime" {
+		v.add(fail("not-enabled", v.Unit+" is enabled", "it is "+state).
+			try("the unit must be wanted by multi-user.target: services.hercules-ci-agent.enable").surely(true))
+	}
+}
+
+// ordered judges how the agent stands to OpNix, which writes its files.
+func (v *agentVisit) ordered() {
+	opnix, loaded := firstLoaded(maps.Collect(v.opnixUnits), onePasswordUnits())
+	if text := dangling(v.unit, v.units); text != "" {
+		v.note("%s", text)
+	}
+	if !v.AfterOpNix || !loaded {
+		return
+	}
+	if !slices.Contains(v.unit.After, opnix.ID) {
+		v.add(fail("ordering", v.Unit+" starts after "+opnix.ID, "it is not ordered after it, and OpNix writes its files").
+			try("add systemd.services." + strings.TrimSuffix(v.Unit, ".service") + `.after = [ "` + opnix.ID + `" ]`).surely(true))
+		return
+	}
+	b := v.host.Baseline
+	if b == nil || b.untouched(v.unit) || b.untouched(opnix) || opnix.Active != "active" || v.unit.Active != "active" || v.unit.ActiveEnter >= opnix.ActiveEnter {
+		return
+	}
+	if file := v.newerThan(v.unit.ActiveEnter); file != "" {
+		v.add(fail("stale-files", v.Unit+" started after "+opnix.ID, "it started before, and "+file+" was written since").
+			try("systemctl restart " + v.Unit))
+		return
+	}
+	v.note("%s was started again after the agent, and changed none of its files", opnix.ID)
+}
+
+func (v *agentVisit) opnixUnits(yield func(string, systemd.Unit) bool) {
+	for name, u := range v.units {
+		if name != v.Unit && name != v.restarter() && !yield(name, u) {
+			return
+		}
+	}
+}
+
+// newerThan names a file of the agent's that was written after an instant of
+// CLOCK_MONOTONIC in µs; empty for none.
+func (v *agentVisit) newerThan(instant int64) string {
+	when := time.Now().Add(time.Duration(instant-monotonic()) * time.Microsecond)
+	for _, path := range []string{v.TokenPath, v.CachesPath} {
+		if info, err := os.Stat(path); err == nil && info.ModTime().After(when) {
+			return path
+		}
+	}
+	return ""
 }
 
 // dangling tells of an ordering after a unit that does not exist, while OpNix's

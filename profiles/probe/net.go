@@ -346,28 +346,3 @@ func networkFault(err error) (class, seen string) {
 	}
 	return "connection", "the connection failed"
 }
-
-// reachable tries TCP and TLS with each endpoint, all at once, and returns the
-// first fault, or nil.
-func reachable(ctx context.Context, endpoints []string) error {
-	faults := make(chan error, len(endpoints))
-	for _, endpoint := range endpoints {
-		go func() {
-			dialer := tls.Dialer{Config: &tls.Config{MinVersion: tls.VersionTLS12}}
-			conn, err := dialer.DialContext(ctx, "tcp", endpoint)
-			if err == nil {
-				_ = conn.Close() // only the handshake was wanted
-			} else {
-				err = fmt.Errorf("%s: %w", endpoint, err)
-			}
-			faults <- err
-		}()
-	}
-	var first error
-	for range endpoints {
-		if err := <-faults; err != nil && first == nil {
-			first = err
-		}
-	}
-	return first
-}

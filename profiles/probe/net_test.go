@@ -256,15 +256,3 @@ func selfSigned(t *testing.T) tls.Certificate {
 	}
 	return *stranger
 }
-
-func TestReachable(t *testing.T) {
-	secure := httptest.NewTLSServer(nil)
-	t.Cleanup(secure.Close)
-	good := secure.Listener.Addr().String()
-	if err := reachable(t.Context(), []string{good, good}); err != nil {
-		t.Error(err)
-	}
-	if err := reachable(t.Context(), []string{good, refusing(t)}); err == nil || !strings.Contains(err.Error(), "refused") {
-		t.Errorf("got %v", err)
-	}
-}

@@ -164,10 +164,8 @@ func (o *OnePasswordSpec) try(ctx context.Context, a attempt) finding {
 		return silent(secretsExpected, err)
 	}
 	in := &inquiry{attempt: a, spec: o, known: units}
-	if in.unit, err = in.resolve(ctx); err != nil {
-		return silent(secretsExpected, err)
-	}
-	if in.unit.ID == "" {
+	var loaded bool
+	if in.unit, loaded = firstLoaded(in.known, o.units()); !loaded {
 		return in.noUnit()
 	}
 	changed := a.host.Baseline.textChanged(in.unit)
@@ -202,24 +200,14 @@ func (o *OnePasswordSpec) names() []string {
 	return slices.Concat(o.units(), onePasswordUnits())
 }
 
-// resolve picks the first candidate that is loaded. An alias is answered under
-// the id of the unit that it stands for, and then asked for alone. No unit is no
-// error.
-func (in *inquiry) resolve(ctx context.Context) (systemd.Unit, error) {
-	for _, name := range in.spec.units() {
-		u, answered := in.known[name]
-		if !answered {
-			alone, err := in.host.Systemd.Show(ctx, name)
-			if err != nil {
-				return systemd.Unit{}, err
-			}
-			u, _ = named(alone, name)
-		}
-		if u.Load == "loaded" {
-			return u, nil
+// firstLoaded picks the first of the candidates that is loaded.
+func firstLoaded(units map[string]systemd.Unit, candidates []string) (systemd.Unit, bool) {
+	for _, name := range candidates {
+		if u, _ := named(units, name); u.Load == "loaded" {
+			return u, true
 		}
 	}
-	return systemd.Unit{}, nil
+	return systemd.Unit{}, false
 }
 
 func (in *inquiry) noUnit() finding {

@@ -55,6 +55,9 @@ type finding struct {
 	units []string
 	// notes are what is worth telling and decides nothing.
 	notes []string
+	// certain says that waiting cannot mend it, so that two of them in a row end
+	// the probe.
+	certain bool
 }
 
 func pass(expected, seen string) finding {
@@ -76,6 +79,11 @@ func (f finding) because(evidence string) finding {
 
 func (f finding) try(hint string) finding {
 	f.hint = hint
+	return f
+}
+
+func (f finding) surely(certain bool) finding {
+	f.certain = certain
 	return f
 }
 

@@ -17,6 +17,9 @@ type Host struct {
 	Baseline *Baseline
 	// NewSystem is the toplevel that should run.
 	NewSystem string
+
+	// testOnlyConnections stands in for the kernel's tables.
+	testOnlyConnections func(group string, port int) (int, error)
 }
 
 // attempt is what a probe is given for one try.
@@ -27,6 +30,8 @@ type attempt struct {
 	// settled is the instant of CLOCK_MONOTONIC, in µs, up to which things may
 	// still be moving.
 	settled int64
+	// elsewhere are the units that another probe of this run judges by their cause.
+	elsewhere []string
 }
 
 // Run runs all probes at once and returns their results in the order of the
@@ -42,7 +47,7 @@ func Run(ctx context.Context, specs []Spec, host *Host, on func(Result)) []Resul
 	for i, s := range specs {
 		probes.Go(func() {
 			began := time.Now()
-			r := judge(ctx, s, host).result(s)
+			r := judge(ctx, s, host, Judged(specs)).result(s)
 			r.Seconds = time.Since(began).Seconds()
 			results[i] = r
 			if on != nil {
@@ -57,7 +62,7 @@ func Run(ctx context.Context, specs []Spec, host *Host, on func(Result)) []Resul
 }
 
 // judge tries until the streak held, or the time is over.
-func judge(ctx context.Context, s Spec, host *Host) finding {
+func judge(ctx context.Context, s Spec, host *Host, elsewhere []string) finding {
 	if err := s.Validate(); err != nil {
 		return unknown("invalid", "a valid probe", err.Error())
 	}
@@ -65,7 +70,7 @@ func judge(ctx context.Context, s Spec, host *Host) finding {
 		return unknown("vantage", "to be asked from the "+s.From, "asked from the "+vantage)
 	}
 	w := newWindow(s, time.Now())
-	a := attempt{Spec: s, host: host, settled: monotonic() + s.Settle.Microseconds()}
+	a := attempt{Spec: s, host: host, settled: monotonic() + s.Settle.Microseconds(), elsewhere: elsewhere}
 	if !sleep(ctx, s.Settle) {
 		return interrupted(finding{})
 	}
@@ -131,11 +136,15 @@ func (w *window) note(f finding, cutShort bool, now time.Time) (time.Duration, b
 		return w.passed(now)
 	}
 	w.streak, w.heldUntil = 0, time.Time{}
+	sure := f.certain && w.last.certain // twice, since a file may be caught half written
 	if !cutShort || w.last.verdict == "" || w.last.verdict == Pass {
 		w.last = f
 	}
 	if f.class == ClassFailedBefore {
 		return 0, true // it alerts, whatever follows: not worth a deadline's wait
+	}
+	if sure {
+		return 0, true
 	}
 	return w.again(now)
 }

@@ -77,6 +77,7 @@ func (s *Spec) Strict() {
 	if !ok {
 		return
 	}
+	h.Strict = true
 	h.Quiet = max(h.Quiet, 45*time.Second)
 	s.Settle = max(s.Settle, 45*time.Second)
 	s.Deadline = max(s.Deadline, 200*time.Second)

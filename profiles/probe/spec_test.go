@@ -88,7 +88,7 @@ func TestValidate(t *testing.T) {
 		{"kind", KindUnit, func(s *Spec) { s.Kind = "units" }, "unknown kind"},
 		{"from", KindHTTP, func(s *Spec) { s.From = "moon" }, "from must be"},
 		{"unit from the deployer", KindUnit, func(s *Spec) { s.From = FromDeployer }, "only run on the host"},
-		{"preset from the deployer", KindHercules, func(s *Spec) { s.From = FromDeployer }, "only run on the host"},
+		{"preset from the deployer", KindOnePassword, func(s *Spec) { s.From = FromDeployer }, "only run on the host"},
 		{"on_fail", KindUnit, func(s *Spec) { s.OnFail = "ignore" }, "on_fail"},
 		{"on_unknown", KindUnit, func(s *Spec) { s.OnUnknown = "" }, "on_unknown"},
 		{"no deadline", KindUnit, func(s *Spec) { s.Deadline = 0 }, "deadline"},

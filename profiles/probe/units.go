@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -102,6 +103,7 @@ func (s *FailedUnitsSpec) try(ctx context.Context, a attempt) finding {
 		return silent(expected, fmt.Errorf("systemctl shows no unit"))
 	}
 	before := value(a.host.Baseline)
+	s = &FailedUnitsSpec{Ignore: slices.Concat(s.Ignore, a.elsewhere)}
 	bad, ignored := s.sort(NewlyFailing(before, now))
 	if len(bad) > 0 {
 		return ignored.on(fail("failed", expected, names(bad)).because(a.lastWords(ctx, bad[0])).try("journalctl -u " + bad[0].ID + " -e").about(bad))

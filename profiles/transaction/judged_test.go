@@ -27,7 +27,7 @@ func TestUnitsThatAPresetJudgesDoNotFailTheActivation(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			r := newRig(t)
 			r.host.activate = func(context.Context, Record) (int, error) { r.host.run(newPath); return 4, nil }
-			r.host.failing = func() ([]string, error) { return c.failing, nil }
+			r.host.failing = func(context.Context) ([]string, error) { return c.failing, nil }
 			plan := r.plan()
 			plan.Probes = []probe.Spec{probe.Defaults(c.kind)}
 			if _, err := r.Prepare(r.ctx(), plan); err != nil {

@@ -15,11 +15,22 @@
 #   unit              false: no unit at all, as OpNix before 0.7 (true)
 #   alias             true: the unit is also called onepassword-secrets.service
 # Knobs of "hercules":
-#   offline           true or "socket": the service refuses the agent's socket; "api": nobody answers at all
+#   offline           true or "socket": the service refuses the agent's socket; "mute": it never answers it; "api": nobody listens at all;
+#                     "dns": its name is not known; "tls": it speaks no TLS; "http": it answers 503
+#   awayAfter         N: the service ends N seconds after its start
+#   revoked           true: the service refuses the cluster join token
 #   crash             true: the agent dies one second after it is online; N: after N seconds
-#   badCaches         true or "parse": binary-caches.json is no JSON; "schema": a cache without publicKeys;
-#                     "unknown-kind": a cache of a kind that is ignored; "missing": no such file
-#   badToken          true: the cluster join token is no JWT
+#   badCaches         true or "parse": binary-caches.json is no JSON; "schema": a cache without publicKeys; "nix": a NixCache without
+#                     keys; "kind": a cache without a kind; "unknown-kind": a cache of a kind that is ignored; "none": no cache in it;
+#                     "api-version": an apiVersion beside the caches; "missing": no such file
+#   badToken          true: the cluster join token is no JWT; "other": it is one of another kind; "new": a good one, but not the usual one;
+#                     "empty": the file is empty
+#   noConnection      true: the agent says that it is online, and never connects
+#   neverOnline       true: the agent never says so
+#   tasks             N: the agent has begun N tasks, and ends none
+#   handshake, pause  seconds until an attempt to open the socket is given up (30), and between two of them (10)
+#   after             units that the agent starts after ("network-online.target opnix-secrets.service")
+#   wanted            false: nothing starts the agent at boot (true)
 #   restartSec        seconds between restarts (120)
 #   restartIfChanged  false: a switch leaves the running agent alone (true)
 #   labelRevision     true: the revision is among the agent's labels, so that each revision restarts it
@@ -57,9 +68,18 @@ let
   };
   hercules = knobs "hercules" (if herculesEnabled then host.hercules else { }) {
     offline = false;
+    awayAfter = "";
+    revoked = false;
     crash = false;
     badCaches = false;
     badToken = false;
+    noConnection = false;
+    neverOnline = false;
+    tasks = 0;
+    handshake = 30;
+    pause = 10;
+    after = "network-online.target opnix-secrets.service";
+    wanted = true;
     restartSec = 120;
     restartIfChanged = true;
     labelRevision = false;
@@ -91,12 +111,25 @@ let
     binaryCachesPath = "${secretsDirectory}/binary-caches.json";
     secretsJsonPath = "${secretsDirectory}/secrets.json";
     concurrentTasks = 2;
-    apiBaseUrl = "http://127.0.0.1:443";
+    apiBaseUrl = "https://hercules-ci.com";
     logLevel = "InfoS";
   };
 
   # Header {"alg":"HS256"}, payload {"sub":"t$lab"}: the shape of a join token, signed by nobody.
   joinToken = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJ0JGxhYiJ9.c2lnbmVkLWJ5LW5vYm9keQ";
+  agentToken =
+    if hercules.badToken == true then
+      "not-a-token"
+    else if hercules.badToken == "other" then
+      # The payload is {"sub":"a$lab"}.
+      "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhJGxhYiJ9.c2lnbmVkLWJ5LW5vYm9keQ"
+    else if hercules.badToken == "new" then
+      # The payload is {"sub":"t$new"}.
+      "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJ0JG5ldyJ9.c2lnbmVkLWJ5LW5vYm9keQ"
+    else if hercules.badToken == "empty" then
+      ""
+    else
+      joinToken;
   badCaches = if hercules.badCaches == true then "parse" else hercules.badCaches;
   caches =
     if badCaches == "parse" then
@@ -108,8 +141,21 @@ let
           authToken = "none";
         };
       }
+    else if badCaches == "nix" then
+      builtins.toJSON {
+        lab = {
+          kind = "NixCache";
+          storeURI = "s3://lab";
+        };
+      }
+    else if badCaches == "kind" then
+      builtins.toJSON { lab.publicKeys = [ ]; }
     else if badCaches == "unknown-kind" then
       builtins.toJSON { lab.kind = "AtticCache"; }
+    else if badCaches == "none" then
+      "{}"
+    else if badCaches == "api-version" then
+      builtins.toJSON { apiVersion = "v1"; }
     else
       builtins.toJSON {
         lab = {
@@ -129,7 +175,7 @@ let
     opnix.secrets
     // optional opnix.unknownOwner { orphanSecret.owner = "nosuchuser"; }
     // optional opnix.brokenSecret { brokenSecret = { }; }
-    // optional herculesEnabled { herculesClusterJoinToken = agentSecret settings.clusterJoinTokenPath (if hercules.badToken then "not-a-token" else joinToken); }
+    // optional herculesEnabled { herculesClusterJoinToken = agentSecret settings.clusterJoinTokenPath agentToken; }
     // optional (herculesEnabled && badCaches != "missing") { herculesBinaryCaches = agentSecret settings.binaryCachesPath caches; };
   secrets = builtins.mapAttrs (
     name: secret:
@@ -283,7 +329,7 @@ let
   agentUnit = ''
     [Unit]
     Description=Hercules CI Agent
-    After=network-online.target opnix-secrets.service
+    After=${hercules.after}
     Wants=network-online.target opnix-secrets.service
     StartLimitBurst=30000000
     ${if hercules.restartIfChanged then "" else "X-RestartIfChanged=false"}
@@ -293,6 +339,9 @@ let
     ExecStartPre=${agent} --config ${agentConfig} --test-configuration
     ExecStart=${agent} --config ${agentConfig}
     ${if hercules.crash == false then "" else "Environment=LAB_CRASH_AFTER=${toString crashAfter}"}
+    ${if hercules.noConnection then "Environment=LAB_NO_CONNECTION=1" else ""}
+    ${if hercules.neverOnline then "Environment=LAB_NEVER_ONLINE=1" else ""}
+    Environment=LAB_HANDSHAKE=${toString hercules.handshake} LAB_PAUSE=${toString hercules.pause} LAB_TASKS=${toString hercules.tasks}
     Restart=on-failure
     RestartSec=${toString hercules.restartSec}
     OOMPolicy=continue
@@ -315,6 +364,11 @@ let
     Type=notify
     NotifyAccess=all
     ${if hercules.offline == true || hercules.offline == "socket" then "Environment=LAB_REFUSE_SOCKET=1" else ""}
+    ${if hercules.offline == "mute" then "Environment=LAB_MUTE_SOCKET=1" else ""}
+    ${if hercules.offline == "tls" then "Environment=LAB_NO_TLS=1" else ""}
+    ${if hercules.offline == "http" then "Environment=LAB_STATUS=503" else ""}
+    ${if hercules.revoked then "Environment=LAB_REVOKED=1" else ""}
+    Environment=LAB_AWAY_AFTER=${toString hercules.awayAfter}
     ExecStart=${derive.tool "hercules-api"} 127.0.0.1:443
   '';
   restarterScript = builtins.toFile "hercules-ci-agent-restarter" ''
@@ -393,10 +447,11 @@ in
   wanted =
     optional (opnixEnabled && opnix.unit) { "opnix-secrets.service" = opnixUnit; }
     // optional (opnixEnabled && opnix.watcher) { "opnix-secrets-watcher.path" = watcherUnit; }
-    // optional herculesEnabled { "hercules-ci-agent.service" = agentUnit; }
+    // optional (herculesEnabled && hercules.wanted) { "hercules-ci-agent.service" = agentUnit; }
     // optional (herculesEnabled && hercules.offline != "api") { "lab-hercules-api.service" = apiUnit; };
   units =
     optional (herculesEnabled && hercules.restarter) restarterUnits
+    // optional (herculesEnabled && !hercules.wanted) { "hercules-ci-agent.service" = agentUnit; }
     // optional (opnixEnabled && opnix.watcher) { "opnix-secrets-restart.service" = againUnit; };
   # What else config.systemd.services shows of a service.
   details = optional (opnixEnabled && opnix.unit) { opnix-secrets.script = opnixScript; };
@@ -435,6 +490,9 @@ in
           "for directory in ${baseDirectory} ${secretsDirectory} ${baseDirectory}/secretState ${baseDirectory}/work; do"
           "  [ -d \"$directory\" ] || install -d -m 0700 -o hercules-ci-agent -g hercules-ci-agent \"$directory\""
           "done"
+          "grep -v hercules-ci.com /etc/hosts >/etc/hosts.lab-new"
+          (if hercules.offline == "dns" then "" else "echo '127.0.0.1 hercules-ci.com agent-socket.hercules-ci.com' >>/etc/hosts.lab-new")
+          "cmp -s /etc/hosts.lab-new /etc/hosts || cat /etc/hosts.lab-new >/etc/hosts"
         ]
       else
         [ ]

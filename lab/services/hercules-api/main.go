@@ -1,15 +1,21 @@
-// Command hercules-api answers a lab host's agent in place of hercules-ci.com: one line in, one line out, and the agent's socket
-// is held open for as long as the agent wants. It speaks no TLS, since only the agent's stand-in calls it.
+// Command hercules-api answers a lab host's agent in place of hercules-ci.com: a few calls over HTTPS, with a certificate of its
+// own that it makes a root of the host, and the agent's socket, held open for as long as the agent wants. Each way in which the
+// real one can be away or not well is a variable of its environment.
 package main
 
 import (
-	"bufio"
+	"crypto/tls"
 	"fmt"
-	"io"
 	"net"
+	"net/http"
 	"os"
-	"strings"
+	"strconv"
 	"time"
+)
+
+const (
+	stateDirectory = "/var/lib/lab-hercules-api"
+	rootsDirectory = "/etc/ssl/certs"
 )
 
 func main() {
@@ -17,13 +23,18 @@ func main() {
 		fmt.Fprintln(os.Stderr, "usage: hercules-api ADDRESS")
 		os.Exit(1)
 	}
-	err := listenAndServe(os.Args[1], os.Getenv("LAB_REFUSE_SOCKET") != "")
-	fmt.Fprintf(os.Stderr, "hercules-api: %v\n", err)
-	os.Exit(1)
+	if err := run(os.Args[1]); err != nil {
+		fmt.Fprintf(os.Stderr, "hercules-api: %v\n", err)
+		os.Exit(1)
+	}
 }
 
-// listenAndServe returns only when it fails.
-func listenAndServe(address string, refuseSocket bool) error {
+// run returns when it fails, or when it is to go away.
+func run(address string) error {
+	certificate, err := ownCertificate(stateDirectory, rootsDirectory)
+	if err != nil {
+		return err
+	}
 	listener, err := net.Listen("tcp", address)
 	if err != nil {
 		return fmt.Errorf("listen: %v", err)
@@ -31,43 +42,27 @@ func listenAndServe(address string, refuseSocket bool) error {
 	if err := notifyReady(); err != nil {
 		return err
 	}
-	return serve(listener, refuseSocket)
-}
-
-func serve(listener net.Listener, refuseSocket bool) error {
-	for {
-		connection, err := listener.Accept()
-		if err != nil {
-			return fmt.Errorf("accept: %v", err)
-		}
-		go answer(connection, refuseSocket)
+	if os.Getenv("LAB_NO_TLS") == "" {
+		listener = tls.NewListener(listener, &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS12})
+	}
+	server := &http.Server{Handler: newService().handler(), ReadHeaderTimeout: 30 * time.Second}
+	failed := make(chan error, 1)
+	go func() { failed <- server.Serve(listener) }()
+	select {
+	case err := <-failed:
+		return err
+	case <-awayAfter():
+		return nil // the process ends, and with it every connection
 	}
 }
 
-// answer ends with its connection.
-func answer(connection net.Conn, refuseSocket bool) {
-	defer connection.Close()
-	if err := connection.SetDeadline(time.Now().Add(30 * time.Second)); err != nil {
-		return
-	}
-	request, err := bufio.NewReader(io.LimitReader(connection, 8192)).ReadString('\n')
+// awayAfter fires when the service is to go away; never where that is not asked for.
+func awayAfter() <-chan time.Time {
+	seconds, err := strconv.Atoi(os.Getenv("LAB_AWAY_AFTER"))
 	if err != nil {
-		return
+		return nil
 	}
-	switch strings.TrimSpace(request) {
-	case "getServiceInfo":
-		fmt.Fprintln(connection, "ok")
-	case "createAgentSession":
-		fmt.Fprintln(connection, "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhJGxhYiJ9.c2Vzc2lvbg")
-	case "socket":
-		if refuseSocket {
-			return
-		}
-		if fmt.Fprintln(connection, "welcome"); connection.SetDeadline(time.Time{}) != nil {
-			return
-		}
-		_, _ = io.Copy(io.Discard, connection)
-	}
+	return time.After(time.Duration(seconds) * time.Second)
 }
 
 func notifyReady() error {

@@ -1,54 +1,52 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"fmt"
-	"net"
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 const (
-	joinToken  = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJ0JGxhYiJ9.c2lnbmVk"
+	joinToken = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJ0JGxhYiJ9.c2lnbmVk"
+	// The payload is {"sub":"a$lab","parent":"lab"}.
+	session    = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhJGxhYiIsInBhcmVudCI6ImxhYiJ9.c2Vzc2lvbg"
 	goodCaches = `{"lab":{"kind":"CachixCache","publicKeys":["a"]}}`
 )
 
-// service answers requests and counts open sockets on the channel it returns.
+// service answers requests and tells of open sockets on the channel it returns.
 func service(t *testing.T) (address string, sockets <-chan struct{}) {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
 	opened := make(chan struct{}, 8)
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		for {
-			connection, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			t.Cleanup(func() { connection.Close() })
-			request, err := bufio.NewReader(connection).ReadString('\n')
-			if err != nil {
-				continue
-			}
-			fmt.Fprintln(connection, "answer")
-			if request == "socket\n" {
-				opened <- struct{}{}
-			}
+	mux := http.NewServeMux()
+	mux.HandleFunc("/api/v1/getServiceInfo", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "ok") })
+	mux.HandleFunc("/api/v1/createAgentSession", func(w http.ResponseWriter, r *http.Request) {
+		if !strings.HasPrefix(claim(r.Header.Get("Authorization"), "sub"), "t$") {
+			w.WriteHeader(http.StatusUnauthorized)
+			return
 		}
-	}()
-	t.Cleanup(func() {
-		listener.Close()
-		<-done
+		fmt.Fprint(w, session)
 	})
-	return "http://" + listener.Addr().String(), opened
+	mux.HandleFunc("/socket", func(w http.ResponseWriter, r *http.Request) {
+		connection, _, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			return
+		}
+		defer connection.Close()
+		fmt.Fprint(connection, "HTTP/1.1 101 Switching Protocols\r\n\r\n")
+		opened <- struct{}{}
+		_, _ = io.Copy(io.Discard, connection)
+	})
+	server := httptest.NewServer(mux)
+	t.Cleanup(server.Close)
+	return server.URL, opened
 }
 
 func configure(t *testing.T, address, token, caches string) (file, base string) {
@@ -85,7 +83,12 @@ func TestSelfTest(t *testing.T) {
 		"no JSON":              {address, joinToken, "{", "AesonException"},
 		"no public keys":       {address, joinToken, `{"lab":{"kind":"CachixCache"}}`, `key "publicKeys" not found`},
 		"no token":             {address, "", goodCaches, "cannot be read"},
-		"nobody answers":       {"http://127.0.0.1:1", joinToken, goodCaches, "getServiceInfo"},
+		"nobody answers":       {"http://127.0.0.1:1", joinToken, goodCaches, "ConnectionFailure Network.Socket.connect"},
+		"name unknown":         {"https://hercules-ci.invalid", joinToken, goodCaches, "getAddrInfo"},
+		"no TLS":               {strings.Replace(address, "http:", "https:", 1), joinToken, goodCaches, "HandshakeFailed"},
+		"service not well":     {address + "/nothing", joinToken, goodCaches, "statusCode = 404"},
+		"no kind":              {address, joinToken, `{"lab":{}}`, `key "kind" not found`},
+		"keys not in a list":   {address, joinToken, `{"lab":{"kind":"CachixCache","publicKeys":"k"}}`, "expected Array"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -123,6 +126,37 @@ func TestSession(t *testing.T) {
 	if err := a.openSession(); err != nil {
 		t.Errorf("the old session is not used: %v", err)
 	}
+	a.APIBaseURL = "http://127.0.0.1:1"
+	if err := os.WriteFile(a.ClusterJoinTokenPath, []byte(joinToken), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.openSession(); err != nil {
+		t.Errorf("the service was asked for a session that was there: %v", err)
+	}
+	// {"sub":"t$new"}: another join token needs another session.
+	if err := os.WriteFile(a.ClusterJoinTokenPath, []byte("eyJ.eyJzdWIiOiJ0JG5ldyJ9.c2ln"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.openSession(); err == nil || !strings.Contains(err.Error(), "createAgentSession") {
+		t.Errorf("the session of another token is used: %v", err)
+	}
+}
+
+func TestSocketThatIsNotAcceptedIsTriedAgain(t *testing.T) {
+	tried := make(chan struct{}, 8)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		tried <- struct{}{}
+		w.WriteHeader(http.StatusServiceUnavailable)
+	}))
+	t.Cleanup(server.Close)
+	a := &agent{APIBaseURL: server.URL, handshake: 5 * time.Second, pause: time.Millisecond}
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { defer close(done); a.holdSocket(ctx) }()
+	<-tried
+	<-tried
+	stop()
+	<-done
 }
 
 func TestServeHoldsASocketUntilItIsStopped(t *testing.T) {

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"strconv"
 	"syscall"
 	"time"
 )
@@ -39,15 +38,20 @@ func run(ctx context.Context, arguments []string) int {
 		fmt.Fprintf(os.Stderr, "hercules-ci-agent: %v\n", err)
 		return 1
 	}
-	agent.log("Info", "Hercules/Agent.hs:97:13", "Agent online.")
+	if os.Getenv("LAB_NEVER_ONLINE") == "" {
+		agent.log("Info", "Hercules/Agent.hs:97:13", "Agent online.")
+	}
+	for range int(seconds("LAB_TASKS", 0) / time.Second) {
+		agent.log("Info", "Hercules/Agent.hs:201:5", "Starting task")
+	}
 	return agent.serve(ctx)
 }
 
 // serve holds the socket until it is told to stop, or crashes where that is asked for.
 func (a *agent) serve(ctx context.Context) int {
 	crash := make(<-chan time.Time)
-	if seconds, err := strconv.Atoi(os.Getenv("LAB_CRASH_AFTER")); err == nil {
-		timer := time.NewTimer(time.Duration(seconds) * time.Second)
+	if after := seconds("LAB_CRASH_AFTER", -1); after >= 0 {
+		timer := time.NewTimer(after)
 		defer timer.Stop()
 		crash = timer.C
 	}
@@ -55,7 +59,9 @@ func (a *agent) serve(ctx context.Context) int {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		a.holdSocket(ctx)
+		if os.Getenv("LAB_NO_CONNECTION") == "" {
+			a.holdSocket(ctx)
+		}
 	}()
 	code := 0
 	select {
