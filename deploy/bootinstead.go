@@ -2,9 +2,11 @@ package deploy
 
 import (
 	"context"
+	"errors"
 
 	"github.com/hbohlen/hdeploy/deploy/event"
 	"github.com/hbohlen/hdeploy/profiles"
+	"github.com/hbohlen/hdeploy/profiles/probe"
 	"github.com/hbohlen/hdeploy/profiles/protocol"
 	"github.com/hbohlen/hdeploy/profiles/transaction"
 )
@@ -37,9 +39,14 @@ func (h *hostRun) bootCommand() string {
 	return "hdeploy boot " + h.Name
 }
 
-// beginBoot begins anew, for the next boot, where that is allowed after the host
-// said that it cannot switch.
-func (h *hostRun) beginBoot(ctx context.Context, said *protocol.Error) error {
+// beginOrBoot begins the transaction, and begins anew, for the next boot, where the
+// host says that it cannot switch and a boot is allowed instead.
+func (h *hostRun) beginOrBoot(ctx context.Context, specs []probe.Spec) error {
+	err := h.begin(ctx, specs)
+	var said *protocol.Error
+	if !errors.As(err, &said) || said.Code != protocol.CodeNotSwitchable {
+		return err
+	}
 	if err := h.notSwitchable(said.Message); err != nil {
 		h.endLive("", err)
 		return err

@@ -29,20 +29,30 @@ const (
 	stateReserve = 2 << 20
 )
 
+// notOurs refuses what is no host of hdeploy's.
+func (h *hostRun) notOurs(f protocol.Facts) error {
+	switch {
+	case !f.NixOS:
+		return refused(h.Name, "look", "set the address of "+h.Name+" in deploy.toml to a NixOS host", "this is not a NixOS host but %s", capped(f.OS))
+	case f.UID != 0:
+		return refused(h.Name, "elevate", "set user = \"root\" or elevation = \"sudo\" for "+h.Name+" in deploy.toml", "the agent runs as uid %d, not as root", f.UID)
+	case f.Running == "":
+		return refused(h.Name, "look", h.ssh("ls -l /run/current-system"), "the running system cannot be read from /run/current-system")
+	}
+	return nil
+}
+
 // checkHost refuses what the facts alone forbid.
 func (h *hostRun) checkHost() error {
 	f := h.facts
+	if err := h.notOurs(f); err != nil {
+		return err
+	}
 	switch {
-	case !f.NixOS:
-		return refused(h.Name, "look", "set the address of "+h.Name+" in deploy.toml to a NixOS host", "this is not a NixOS host but %s", f.OS)
-	case f.UID != 0:
-		return refused(h.Name, "elevate", "set user = \"root\" or elevation = \"sudo\" for "+h.Name+" in deploy.toml", "the agent runs as uid %d, not as root", f.UID)
 	case f.StateError != "":
 		return refused(h.Name, "look", h.ssh("df -h /var/lib /run"), "the host cannot keep hdeploy's state: %s", f.StateError)
 	case f.Profile.Path == "":
 		return refused(h.Name, "look", h.ssh("ls -l "+profiles.System), "the host has no system profile: there would be no generation to go back to")
-	case f.Running == "":
-		return refused(h.Name, "look", h.ssh("ls -l /run/current-system"), "the running system cannot be read from /run/current-system")
 	}
 	if t := f.Transaction; t != nil && !t.State.Final() {
 		return h.locked(t)

@@ -86,7 +86,14 @@ func (h *hostRun) rollBack(ctx context.Context, r RollbackRequest) error {
 	if err := h.agree(ctx, r, planned(plan)); err != nil {
 		return err
 	}
-	return h.transactRollback(ctx, alerting(specs))
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	specs = alerting(specs)
+	if err := h.beginOrBoot(ctx, specs); err != nil {
+		return err
+	}
+	return h.settle(ctx, specs)
 }
 
 // planRollback connects, looks, and lets the host choose where to go.
@@ -180,22 +187,6 @@ func alerting(specs []probe.Spec) []probe.Spec {
 		s.OnFail, s.OnUnknown = probe.Alert, probe.Alert
 	}
 	return notEvaluated(specs)
-}
-
-func (h *hostRun) transactRollback(ctx context.Context, specs []probe.Spec) error {
-	if ctx.Err() != nil {
-		return ctx.Err()
-	}
-	err := h.begin(ctx, specs)
-	var said *protocol.Error
-	if errors.As(err, &said) && said.Code == protocol.CodeNotSwitchable {
-		err = h.notSwitchable(said.Message)
-		h.endLive("", err)
-	}
-	if err != nil {
-		return err
-	}
-	return h.settle(ctx, specs)
 }
 
 // errTooLate says that a deployment was committed before it could be stopped.

@@ -40,14 +40,7 @@ func (h *hostRun) transact(ctx context.Context) error {
 	if !h.run.activates() {
 		specs = nil // with ThenReboot they are asked after the boot
 	}
-	begin := func(ctx context.Context) error {
-		err := h.begin(ctx, specs)
-		var said *protocol.Error
-		if errors.As(err, &said) && said.Code == protocol.CodeNotSwitchable {
-			return h.beginBoot(ctx, said)
-		}
-		return err
-	}
+	begin := func(ctx context.Context) error { return h.beginOrBoot(ctx, specs) }
 	if err := h.copyAnd(ctx, begin); err != nil {
 		return err
 	}

@@ -3,7 +3,10 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
+	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"strings"
 	"sync"
@@ -15,29 +18,21 @@ import (
 )
 
 const (
-	// logTail caps what is read of a log's end, lineLimit one line of it.
+	// logTail caps what is read of a log at a time, lineLimit one line of it.
 	logTail   = 64 << 10
 	lineLimit = 512
 	logLines  = 200
 )
 
 // log returns the end of a transaction's log. A log that does not exist is an
-// empty one: nothing was switched in this boot.
+// empty one: nothing was switched.
 func (a agent) log(p protocol.LogRequest) (any, error) {
 	if !transaction.ValidID(p.ID) {
 		return nil, refuse("not a transaction id: %q", p.ID)
 	}
-	f, err := os.Open(a.engine.Store.LogFile(p.ID))
-	if err != nil {
-		return protocol.LogResult{}, nil
-	}
-	defer f.Close()
-	if end, err := f.Seek(0, io.SeekEnd); err == nil {
-		_, _ = f.Seek(max(0, end-logTail), io.SeekStart)
-	}
-	data, err := io.ReadAll(io.LimitReader(f, logTail))
-	if err != nil {
-		return nil, err
+	data, _, err := a.engine.Store.Log(p.ID)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("read log: %v", err)
 	}
 	text := strings.TrimSpace(string(data))
 	if text == "" {

@@ -176,8 +176,15 @@ func TestLog(t *testing.T) {
 	if got := ask(5); len(got) != 0 {
 		t.Errorf("without a log: %q", got)
 	}
-	if err := os.MkdirAll(filepath.Dir(name), 0o700); err != nil {
-		t.Fatal(err)
+	kept := filepath.Join(a.engine.Store.Dir, "history", id+".log")
+	for _, file := range []string{name, kept} {
+		if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	appendTo(t, kept, "of an earlier boot\n")
+	if got := ask(5); len(got) != 1 || got[0] != "of an earlier boot" {
+		t.Errorf("the log that the disk keeps: %q", got)
 	}
 	appendTo(t, name, "\n")
 	if got := ask(5); len(got) != 0 {

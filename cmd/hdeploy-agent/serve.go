@@ -214,6 +214,9 @@ func validStart(p protocol.StartRequest) error {
 	if !p.Action.Valid() {
 		return refuse("not an action that this agent knows: %q", p.Action)
 	}
+	if p.Action == transaction.Reboot && p.Keep {
+		return refuse("a system that is booted once cannot be left running where it fails")
+	}
 	if !p.LastResort.Valid() {
 		return refuse("not a last resort that this agent knows: %q", p.LastResort)
 	}

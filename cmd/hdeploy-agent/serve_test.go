@@ -37,6 +37,7 @@ func TestRequestsAreRefused(t *testing.T) {
 		{"start of a path", protocol.MethodStart, `{"id":"abcd1234","profile":"/nix/var/nix/profiles/system","new":"` + top + `"}`, "not a store path"},
 		{"start without an end", protocol.MethodStart, `{"id":"abcd1234","profile":"/nix/var/nix/profiles/system","new":"/nix/store/00000000000000000000000000000000-a"}`, "limit"},
 		{"start with a last resort that is none", protocol.MethodStart, `{"id":"abcd1234","profile":"/nix/var/nix/profiles/system","new":"/nix/store/00000000000000000000000000000000-a","last_resort":"explode"}`, "last resort"},
+		{"start of a reboot that is kept", protocol.MethodStart, `{"id":"abcd1234","profile":"/nix/var/nix/profiles/system","new":"/nix/store/00000000000000000000000000000000-a","action":"reboot","keep":true}`, "booted once"},
 		{"confirm without any", protocol.MethodConfirm, `{"id":"abcd1234"}`, "not the current transaction"},
 		{"abort without any", protocol.MethodAbort, `{"id":"abcd1234"}`, "not the current transaction"},
 		{"preview without an end", protocol.MethodDryActivate, `{"id":"abcd1234","new":"/nix/store/00000000000000000000000000000000-a"}`, "not a limit"},

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"strings"
 
 	"github.com/urfave/cli/v2"
 
@@ -33,16 +32,15 @@ func run(ctx context.Context, args []string, s streams) error {
 // newApp returns the whole command tree. Nothing of it is shared, so that
 // tests may run as many as they like.
 func newApp(s streams) *cli.App {
-	return &cli.App{
-		Name:                  "hdeploy",
-		Usage:                 "deploy NixOS systems to remote hosts, and take them back when they fail",
-		Writer:                s.Out,
-		ErrWriter:             s.ErrOut,
-		HideVersion:           true,
-		HideHelpCommand:       true,
-		CustomAppHelpTemplate: appHelp,
-		Flags:                 globalFlags(),
-		OnUsageError:          onUsageError,
+	app := &cli.App{
+		Name:            "hdeploy",
+		Usage:           "deploy NixOS systems to remote hosts, and take them back when they fail",
+		Writer:          s.Out,
+		ErrWriter:       s.ErrOut,
+		HideVersion:     true,
+		HideHelpCommand: true,
+		Flags:           globalFlags(),
+		OnUsageError:    onUsageError,
 		// The library would exit the process by itself.
 		ExitErrHandler: func(*cli.Context, error) {},
 		Commands: append(deploymentCommands(s),
@@ -62,6 +60,8 @@ func newApp(s streams) *cli.App {
 			helpCommand(),
 		),
 	}
+	app.CustomAppHelpTemplate = appHelp(app)
+	return app
 }
 
 // commandSpec is what one command adds to what all commands share.
@@ -80,10 +80,8 @@ func newCommand(c commandSpec) *cli.Command {
 	return &cli.Command{
 		Name:               c.name,
 		Usage:              c.usage,
-		UsageText:          strings.TrimSpace("hdeploy " + c.name + " [options] " + c.args),
 		ArgsUsage:          c.args,
-		Description:        c.about + "\n\nExample:\n\n    " + c.example,
-		CustomHelpTemplate: commandHelp,
+		CustomHelpTemplate: commandHelp(c),
 		HideHelpCommand:    true,
 		Flags:              append(c.flags, globalFlags()...),
 		OnUsageError:       onUsageError,
@@ -97,65 +95,15 @@ func onUsageError(_ *cli.Context, err error, _ bool) error {
 
 // globalFlags are accepted before and after the command.
 func globalFlags() []cli.Flag {
-	const category = "Options of every command:"
 	return []cli.Flag{
-		&cli.StringFlag{Category: category, Name: "config", Aliases: []string{"c"}, Usage: "read hosts from `FILE` (default: deploy.toml here or in a parent folder)"},
-		&cli.StringFlag{Category: category, Name: "output", Usage: "show progress as `KIND`: auto, terminal, plain, json or quiet (default: auto)"},
-		&cli.BoolFlag{Category: category, Name: "json", Usage: "the same as --output json", DisableDefaultText: true},
-		&cli.BoolFlag{Category: category, Name: "no-color", Usage: "use no colour, as with NO_COLOR=1", DisableDefaultText: true},
-		&cli.StringFlag{Category: category, Name: "log-level", Usage: "log from `LEVEL` on: trace, debug, info, warn, error or off (default: off; debug with --log-file)"},
-		&cli.StringFlag{Category: category, Name: "log-file", Usage: "append the log to `FILE` instead of standard error"},
+		&cli.StringFlag{Name: "config", Aliases: []string{"c"}, Usage: "read hosts from `FILE` (default: deploy.toml here or in a parent folder)"},
+		&cli.StringFlag{Name: "output", Usage: "show progress as `KIND`: auto, terminal, plain, json or quiet (default: auto)"},
+		&cli.BoolFlag{Name: "json", Usage: "the same as --output json", DisableDefaultText: true},
+		&cli.BoolFlag{Name: "no-color", Usage: "use no colour, as with NO_COLOR=1", DisableDefaultText: true},
+		&cli.StringFlag{Name: "log-level", Usage: "log from `LEVEL` on: trace, debug, info, warn, error or off (default: off; debug with --log-file)"},
+		&cli.StringFlag{Name: "log-file", Usage: "append the log to `FILE` instead of standard error"},
 	}
 }
-
-func helpCommand() *cli.Command {
-	return newCommand(commandSpec{
-		name: "help", args: "[COMMAND]",
-		usage:   "explain hdeploy or one of its commands",
-		about:   "Prints the commands, or the options and an example of one command.",
-		example: "hdeploy help switch",
-		action: func(c *cli.Context) error {
-			switch c.Args().Len() {
-			case 0:
-				return cli.ShowAppHelp(c)
-			case 1:
-			default:
-				return usageFailure("help takes at most one command", "hdeploy help")
-			}
-			name := c.Args().First()
-			if c.App.Command(name) == nil {
-				return unknownCommand(c.App, name)
-			}
-			return cli.ShowCommandHelp(c.Lineage()[1], name)
-		},
-	})
-}
-
-const flagHelp = `{{range .VisibleFlagCategories}}
-{{if .Name}}{{.Name}}{{else}}Options:{{end}}
-{{range .Flags}}   {{.}}
-{{end}}{{end}}`
-
-const appHelp = `hdeploy: {{.Usage}}
-
-Usage: hdeploy COMMAND [options] [HOST...]
-
-Commands:
-{{range .VisibleCommands}}   {{.Name}}{{"\t"}}{{.Usage}}
-{{end}}` + flagHelp + `
-Options may stand anywhere; "--" ends them.
-Start with: hdeploy switch --dry-run HOST
-Exit codes: 0 all well, 2 usage or configuration, 3 evaluation or build failed,
-4 copy failed, 5 refused, 6 unreachable, 7 rolled back, 8 look at the host now,
-9 degraded, 10 interrupted, 11 probes failed, 1 internal error.
-`
-
-const commandHelp = `hdeploy {{.Name}}: {{.Usage}}
-
-Usage: {{.UsageText}}
-
-{{.Description}}
-` + flagHelp
 
 // conclude prints what went wrong, in the form the command line asked for, and
 // returns the exit code.

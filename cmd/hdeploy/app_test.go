@@ -79,13 +79,18 @@ func TestArrange(t *testing.T) {
 	}
 }
 
-// Every command must explain itself with an example that the program takes.
+// Every command must explain itself with an example that the program takes, in
+// lines that fit an ordinary terminal.
 func TestHelpOfEveryCommand(t *testing.T) {
-	s, _, _ := testStreams(t)
+	s, out, _ := testStreams(t)
 	app := newApp(s)
 	if len(app.Commands) < 5 {
 		t.Fatalf("only %d commands", len(app.Commands))
 	}
+	if code := Main(context.Background(), []string{"help"}, s); code != 0 {
+		t.Errorf("help: code %d", code)
+	}
+	requireFits(t, out.String())
 	for _, c := range app.Commands {
 		t.Run(c.Name, func(t *testing.T) {
 			for _, args := range [][]string{{c.Name, "--help"}, {"--help", c.Name}, {"help", c.Name}} {
@@ -94,6 +99,7 @@ func TestHelpOfEveryCommand(t *testing.T) {
 					t.Fatalf("%q: code %d, standard error %q", args, code, errOut)
 				}
 				checkHelp(t, c, out.String())
+				requireFits(t, out.String())
 			}
 			if c.OnUsageError == nil {
 				t.Error("usage errors would go to standard output")

@@ -2,8 +2,6 @@ package main
 
 import (
 	"errors"
-	"fmt"
-	"strings"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -18,10 +16,10 @@ import (
 // asking is what every command that only asks hosts needs.
 type asking struct {
 	commonOptions
-	inventory *hosts.Inventory
-	hosts     []hosts.Host
-	log       zerolog.Logger
-	close     func()
+	flake string // that of deploy.toml
+	hosts []hosts.Host
+	log   zerolog.Logger
+	close func()
 }
 
 // readAsking selects the hosts that names say, all of them where there is none.
@@ -30,43 +28,38 @@ func readAsking(c *cli.Context, s streams, names []string) (asking, error) {
 	if err != nil {
 		return asking{}, err
 	}
-	a := asking{commonOptions: common}
-	if a.inventory, err = loadInventory(common, s); err != nil {
-		return a, err
+	inventory, err := loadInventory(common, s)
+	if err != nil {
+		return asking{}, err
 	}
-	a.hosts = a.inventory.Hosts
+	a := asking{commonOptions: common, flake: inventory.Flake, hosts: inventory.Hosts}
 	if len(names) > 0 {
-		if a.hosts, err = a.inventory.Select(names); err != nil {
+		if a.hosts, err = inventory.Select(names); err != nil {
 			return a, err
 		}
 	}
-	log, file, err := openLog(common, s)
-	if err != nil {
-		return a, err
-	}
-	a.log, a.close = log, func() { _ = file.Close() }
-	return a, nil
+	return a.opened(s)
 }
 
 // askOne is readAsking for a command about one host, with at most more arguments
 // after its name.
 func askOne(c *cli.Context, s streams, more int) (asking, deploy.Question, error) {
-	name, next := c.Command.Name, "hdeploy help "+c.Command.Name
-	if c.Args().Len() == 0 {
-		return asking{}, deploy.Question{}, usageFailure(name+" needs a host", "hdeploy hosts")
-	}
-	if c.Args().Len() > 1+more {
-		return asking{}, deploy.Question{}, usageFailure(fmt.Sprintf("%s takes one host, but got %q too", name, c.Args().Get(1+more)), next)
-	}
-	a, err := readAsking(c, s, c.Args().Slice()[:1])
+	o, err := readOneHost(c, s, more)
 	if err != nil {
-		return a, deploy.Question{}, err
+		return asking{}, deploy.Question{}, err
 	}
-	if len(a.hosts) != 1 {
-		a.close()
-		return a, deploy.Question{}, usageFailure(fmt.Sprintf("%s takes one host, but %s stands for %d", name, c.Args().First(), len(a.hosts)), next)
+	a, err := asking{commonOptions: o.commonOptions, hosts: []hosts.Host{o.host}}.opened(s)
+	return a, deploy.Question{Host: o.host, Log: a.log}, err
+}
+
+// opened opens the log.
+func (a asking) opened(s streams) (asking, error) {
+	log, file, err := openLog(a.commonOptions, s)
+	if err != nil {
+		return a, err
 	}
-	return a, deploy.Question{Host: a.hosts[0], Log: a.log}, nil
+	a.log, a.close = log, func() { _ = file.Close() }
+	return a, nil
 }
 
 // schemaJSON begins every line of an answer.
@@ -119,15 +112,6 @@ func local(t time.Time) string {
 		return ""
 	}
 	return t.Local().Format("2006-01-02 15:04")
-}
-
-// took is a duration in seconds as people read it.
-func took(seconds float64) string {
-	if seconds < 60 {
-		return fmt.Sprintf("%.1f s", max(seconds, 0))
-	}
-	d := time.Duration(seconds * float64(time.Second)).Round(time.Second)
-	return strings.TrimSuffix(strings.Replace(strings.Replace(d.String(), "h", " h ", 1), "m", " min ", 1), "s") + " s"
 }
 
 // commit is a revision as people read it.

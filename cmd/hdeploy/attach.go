@@ -2,10 +2,12 @@ package main
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/urfave/cli/v2"
 
 	"github.com/hbohlen/hdeploy/deploy"
+	"github.com/hbohlen/hdeploy/profiles/transaction"
 )
 
 func attachCommand(s streams) *cli.Command {
@@ -44,14 +46,18 @@ func abortCommand(s streams) *cli.Command {
 // decideCommand makes a command about one transaction on one host.
 func decideCommand(s streams, spec commandSpec, interrupted string, work func(context.Context, deploy.Request, string) deploy.Report) *cli.Command {
 	spec.action = func(c *cli.Context) error {
-		o, err := readOneHost(c, s, true)
+		o, err := readOneHost(c, s, 1)
 		if err != nil {
 			return err
 		}
-		return onOneHost(c.Context, s, o, oneHostRun{
+		id := c.Args().Get(1) // empty for the one that runs, or the last one
+		if id != "" && !transaction.ValidIDPrefix(id) {
+			return usageFailure(fmt.Sprintf("not the id of a transaction, nor how one begins: %q", id), "hdeploy attach "+o.host.Name)
+		}
+		return runEngine(c.Context, s, o.commonOptions, o.request(s), engineRun{
 			interrupted: interrupted,
-			work: func(ctx context.Context, r deploy.Request, _ *stage) deploy.Report {
-				return work(ctx, r, o.id)
+			work: func(ctx context.Context, r deploy.Request, _ *stage) (deploy.Report, error) {
+				return work(ctx, r, id), nil
 			},
 		})
 	}

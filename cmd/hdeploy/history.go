@@ -88,7 +88,7 @@ func runHistory(ctx context.Context, s streams, a asking, q deploy.Question, lim
 func transactionRow(t deploy.Transaction) row {
 	duration := "not over"
 	if !t.Ended.IsZero() {
-		duration = took(t.Seconds)
+		duration = display.Seconds(t.Seconds)
 	}
 	r := row{cells: []string{strconv.FormatUint(t.Number, 10), t.ID, local(t.Started), t.Action, t.State, duration}}
 	r.below = append(r.below, strings.TrimSuffix("by "+t.Deployer+", "+commit(t.Revision, t.Dirty), ", "), t.Closure)
@@ -119,7 +119,7 @@ func stepsText(steps []deploy.TransactionStep) string {
 	var parts []string
 	for i, step := range steps {
 		if i+1 < len(steps) {
-			parts = append(parts, step.State+" "+took(step.Seconds))
+			parts = append(parts, step.State+" "+display.Seconds(step.Seconds))
 		}
 	}
 	return strings.Join(parts, ", ")

@@ -36,29 +36,29 @@ func rollbackCommand(s streams) *cli.Command {
 			&cli.BoolFlag{Name: "force", Usage: "go back though somebody else has frozen the host", DisableDefaultText: true},
 		},
 		action: func(c *cli.Context) error {
-			common, err := readOneHost(c, s, false)
+			one, err := readOneHost(c, s, 0)
 			if err != nil {
 				return err
 			}
-			return runRollback(c.Context, s, rollbackOptions{common, c.String("to"), c.Bool("yes"), c.Bool("force")})
+			return runRollback(c.Context, s, rollbackOptions{one, c.String("to"), c.Bool("yes"), c.Bool("force")})
 		},
 	})
 }
 
 func runRollback(ctx context.Context, s streams, o rollbackOptions) error {
 	if !o.yes && (!s.InTTY || !s.ErrTTY) {
-		return usageFailure("there is no terminal to ask on whether to go back; nothing was contacted", "hdeploy rollback "+o.host+" --yes")
+		return usageFailure("there is no terminal to ask on whether to go back; nothing was contacted", "hdeploy rollback "+o.host.Name+" --yes")
 	}
-	return onOneHost(ctx, s, o.oneHostOptions, oneHostRun{
+	return runEngine(ctx, s, o.commonOptions, o.request(s), engineRun{
 		asks:        !o.yes,
 		interrupted: "interrupted: bringing the host into a state that can be named; interrupt again to leave at once",
-		work: func(ctx context.Context, r deploy.Request, g *stage) deploy.Report {
+		work: func(ctx context.Context, r deploy.Request, g *stage) (deploy.Report, error) {
 			r.Force = o.force
 			request := deploy.RollbackRequest{Request: r, To: o.to}
 			if !o.yes {
 				request.Agree = func(ctx context.Context, plan event.Plan) error { return ask(ctx, s, o, g, plan) }
 			}
-			return deploy.Rollback(ctx, request)
+			return deploy.Rollback(ctx, request), nil
 		},
 	})
 }
@@ -66,7 +66,7 @@ func runRollback(ctx context.Context, s streams, o rollbackOptions) error {
 // ask shows the plan and waits for a yes. What was shown is not told again, but to
 // a program.
 func ask(ctx context.Context, s streams, o rollbackOptions, g *stage, plan event.Plan) error {
-	fmt.Fprintf(s.ErrOut, "%s\n", o.host)
+	fmt.Fprintf(s.ErrOut, "%s\n", o.host.Name)
 	for _, line := range display.PlanLines(plan) {
 		fmt.Fprintf(s.ErrOut, "  %s\n", line)
 	}

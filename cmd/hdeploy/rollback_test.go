@@ -10,6 +10,7 @@ import (
 
 	"github.com/hbohlen/hdeploy/deploy/display"
 	"github.com/hbohlen/hdeploy/deploy/event"
+	"github.com/hbohlen/hdeploy/hosts"
 )
 
 func TestYes(t *testing.T) {
@@ -45,7 +46,7 @@ func TestThePlanIsShownOnceBeforeTheStory(t *testing.T) {
 	} {
 		s, out, errOut := testStreams(t)
 		s.In = strings.NewReader(c.answer)
-		o := rollbackOptions{oneHostOptions: oneHostOptions{host: "web1", commonOptions: commonOptions{output: c.output}}}
+		o := rollbackOptions{oneHostOptions: oneHostOptions{host: hosts.Host{Name: "web1"}, commonOptions: commonOptions{output: c.output}}}
 		g := &stage{log: func(event.Event) {}, display: func() (display.Display, error) {
 			return display.New(c.output, o.display(s, nil))
 		}}
@@ -95,11 +96,11 @@ func TestAutomatic(t *testing.T) {
 func TestRollbackAsksOnlyOnATerminal(t *testing.T) {
 	s, _, errOut := testStreams(t)
 	s.InTTY, s.ErrTTY = true, false
-	if code := Main(context.Background(), []string{"rollback", "web1"}, s); code != 2 || !strings.Contains(errOut.String(), "--yes") {
-		t.Errorf("code %d: %s", code, errOut)
-	}
 	if err := os.WriteFile(s.Dir+"/deploy.toml", []byte("[hosts.web1]\naddress = \"127.0.0.1\"\nport = 1\n"), 0o600); err != nil {
 		t.Fatal(err)
+	}
+	if code := Main(context.Background(), []string{"rollback", "web1"}, s); code != 2 || !strings.Contains(errOut.String(), "--yes") {
+		t.Errorf("code %d: %s", code, errOut)
 	}
 	var out bytes.Buffer
 	s.ErrTTY, s.Out, s.ErrOut = true, &out, &out

@@ -37,7 +37,7 @@ func statusCommand(s streams) *cli.Command {
 			}
 			defer a.close()
 			if flake == "" && !c.Bool("no-flake") {
-				flake = a.inventory.Flake
+				flake = a.flake
 			}
 			return runStatus(c.Context, s, a, flake)
 		},
@@ -92,7 +92,7 @@ func statusTable(all []deploy.HostStatus) string {
 		text += "\n"
 	}
 	for _, note := range notes {
-		text += display.Clean(note) + "\n"
+		text += hanging(note, "  ") + "\n"
 	}
 	return text
 }
@@ -156,25 +156,21 @@ func failedCell(h deploy.HostStatus) string {
 	return fmt.Sprint(len(h.FailedUnits))
 }
 
+// deploymentCell is a word: what time is left, the notes say.
 func deploymentCell(h deploy.HostStatus) string {
-	t := h.Transaction
 	switch {
-	case t == nil:
+	case h.Transaction == nil:
 		return "none"
-	case t.Stale != "":
-		return t.State + ", stale"
-	case t.State == "waiting":
-		return "waiting, " + took(t.Confirm)
+	case h.Transaction.Stale != "":
+		return "stale"
 	}
-	return t.State + ", " + took(t.DeadMan)
+	return h.Transaction.State
 }
 
+// lockCell is a word: by whom it is held, the notes say.
 func lockCell(h deploy.HostStatus) string {
-	switch {
-	case h.Freeze != nil:
-		return h.Freeze.Owner
-	case h.Transaction != nil:
-		return h.Transaction.Deployer
+	if h.Freeze != nil || h.Transaction != nil {
+		return "held"
 	}
 	return "none"
 }
@@ -187,18 +183,21 @@ func statusNotes(h deploy.HostStatus) []string {
 		note("locked by %s since %s: %s", f.Owner, local(f.Since), f.Message)
 	}
 	if t := h.Transaction; t != nil {
-		note("%s of %s by %s since %s is %s", t.Action, t.Closure, t.Deployer, local(t.Started), t.State)
+		note("%s by %s since %s is %s: %s", t.Action, t.Deployer, local(t.Started), t.State, t.Closure)
 		switch {
 		case t.Stale != "":
 			note("it is stale: %s; the next hdeploy command that changes the host settles it", t.Stale)
 		case t.State == "committing" || t.State == "rolling-back":
-			note("it is decided, and over within %s", took(t.DeadMan))
+			note("it is decided, and over within %s", display.Seconds(t.DeadMan))
+		case t.State == "waiting":
+			note("unless it is confirmed within %s, it goes back within %s", display.Seconds(t.Confirm), display.Seconds(t.DeadMan))
 		default:
-			note("unless it is confirmed, the host goes back within %s", took(t.DeadMan))
+			note("unless it is confirmed, it goes back within %s", display.Seconds(t.DeadMan))
 		}
 	}
 	if h.Failure == nil && h.Running != h.Profile {
-		note("runs %s, the profile is %s", h.Running, h.Profile)
+		note("runs %s", h.Running)
+		note("its profile is %s", h.Profile)
 	}
 	if h.Boots != "" && h.Boots != h.Running {
 		note("boots %s", h.Boots)

@@ -2,18 +2,14 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"os"
 	"path/filepath"
-	"sync"
 	"time"
 
 	"github.com/urfave/cli/v2"
 
 	"github.com/hbohlen/hdeploy/deploy"
 	"github.com/hbohlen/hdeploy/deploy/display"
-	"github.com/hbohlen/hdeploy/deploy/event"
-	"github.com/hbohlen/hdeploy/hosts"
 )
 
 // switchOptions are those of all commands that bring systems to hosts.
@@ -57,66 +53,12 @@ func runSwitch(ctx context.Context, s streams, o switchOptions) error {
 	if err != nil {
 		return err
 	}
-	log, logFile, err := openLog(o.commonOptions, s)
-	if err != nil {
-		return err
-	}
-	defer logFile.Close()
-	show, err := display.New(o.output, o.display(s, request.Hosts))
-	if err != nil {
-		return usageFailure(err.Error(), "hdeploy help "+o.name)
-	}
-	story := &telling{to: show, log: func(e event.Event) { logEvent(log, e) }}
-	request.Events, request.Log = story.event, log
-	stop := context.AfterFunc(ctx, func() {
-		story.event(event.Event{Time: time.Now(), Type: "note", Note: &event.Note{Level: "warning",
-			Text: "interrupted: bringing every host into a state that can be named; interrupt again to leave at once"}})
+	return runEngine(ctx, s, o.commonOptions, request, engineRun{
+		interrupted: "interrupted: bringing every host into a state that can be named; interrupt again to leave at once",
+		work: func(ctx context.Context, r deploy.Request, _ *stage) (deploy.Report, error) {
+			return deploy.Run(ctx, r)
+		},
 	})
-	report, runErr := deploy.Run(ctx, request)
-	stop()
-	closeErr := story.close()
-
-	if !o.sameTerminal(s) {
-		printFailures(s, report)
-	}
-	return verdict(report, runErr, closeErr)
-}
-
-// verdict is the error that leaves the run: what was not told yet, or only the
-// exit code.
-func verdict(report deploy.Report, runErr, closeErr error) error {
-	code := report.Code()
-	switch {
-	case runErr != nil: // no host got as far as an outcome
-		return runErr
-	case closeErr != nil:
-		return &failure{code: deploy.Worst(code, deploy.CodeInternal), Failure: event.Failure{
-			Step:  "print the answer",
-			Cause: fmt.Sprintf("%v; without this the exit code would be %d", closeErr, code),
-		}}
-	default:
-		return exit(code)
-	}
-}
-
-// sameTerminal is true where the answer on standard output and the errors on
-// standard error meet in front of the same person, who need not read the
-// cause twice.
-func (o commonOptions) sameTerminal(s streams) bool {
-	return s.OutTTY && s.ErrTTY && o.output != display.JSON
-}
-
-func printFailures(s streams, report deploy.Report) {
-	for _, o := range report.Outcomes {
-		if o.Failure == nil {
-			continue
-		}
-		f := *o.Failure
-		if f.Host == "" {
-			f.Host = o.Host
-		}
-		printFailure(s.ErrOut, f)
-	}
 }
 
 // request turns options and deploy.toml into what the engine takes.
@@ -151,43 +93,6 @@ func (o switchOptions) request(s streams) (deploy.Request, error) {
 		Goal: o.goal, Action: o.action, Keep: o.keep, Force: o.force, Automatic: automatic(s),
 		ThenReboot: o.thenReboot, Deployer: deployer(s), StateDir: state,
 	}, nil
-}
-
-func (o commonOptions) display(s streams, selected []hosts.Host) display.Settings {
-	names := make([]string, len(selected))
-	for i, h := range selected {
-		names[i] = h.Name
-	}
-	return display.Settings{
-		Out: s.Out, ErrOut: s.ErrOut, OutTTY: s.OutTTY, ErrTTY: s.ErrTTY,
-		Color: o.color, Width: s.Width(), Hosts: names, Env: s.Env,
-	}
-}
-
-// telling passes events on to the log and the display, and to nobody once the
-// display is closed: an interrupt may arrive in the same instant.
-type telling struct {
-	mu     sync.Mutex
-	closed bool
-	to     display.Display
-	log    func(event.Event)
-}
-
-func (t *telling) event(e event.Event) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.closed {
-		return
-	}
-	t.log(e)
-	t.to.Event(e)
-}
-
-func (t *telling) close() error {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.closed = true
-	return t.to.Close()
 }
 
 // stateDir is where hdeploy keeps what it needs on this machine.

@@ -105,7 +105,7 @@ type page struct {
 // line writes text after a label, continued under itself.
 func (p *page) line(indent int, label, text string) {
 	hang := indent + len(label)
-	for i, l := range wrap(text, p.width-hang) {
+	for i, l := range Wrap(text, p.width-hang) {
 		lead := strings.Repeat(" ", hang)
 		if i == 0 {
 			lead = strings.Repeat(" ", indent) + label
@@ -124,12 +124,12 @@ func (p *page) field(label, text string) {
 // headline states the outcome: host, the outcome's word, and what it means.
 func (p *page) headline(paint func(string) string, host, word, meaning string) {
 	plainHead := host + ": " + word + ": "
-	for i, l := range wrap(plainHead+meaning, p.width) {
+	for i, l := range Wrap(plainHead+meaning, p.width) {
 		if rest, whole := strings.CutPrefix(l, plainHead); i == 0 && whole {
 			l = p.st.bold(host) + ": " + paint(word) + ": " + rest
 		}
 		if i > 0 {
-			l = "  " + strings.Join(wrap(l, p.width-2), "\n  ")
+			l = "  " + strings.Join(Wrap(l, p.width-2), "\n  ")
 		}
 		p.b.WriteString(l + "\n")
 	}
@@ -143,7 +143,7 @@ func (p *page) good(host string, o event.Outcome) {
 	}
 	meaning := meaningOf(host, o)
 	if o.Seconds > 0 {
-		meaning += ", in " + seconds(o.Seconds)
+		meaning += ", in " + Seconds(o.Seconds)
 	}
 	p.headline(p.st.good, host, Clean(o.Outcome), meaning)
 	if o.RebootNeeded {
@@ -194,7 +194,7 @@ func (p *page) report(host string, o event.Outcome, told map[string]string) {
 		p.field("reboot", "needed before its new kernel runs")
 	}
 	if o.Seconds > 0 {
-		p.field("took", seconds(o.Seconds))
+		p.field("took", Seconds(o.Seconds))
 	}
 	for _, probe := range o.Failed {
 		p.probe(probe)

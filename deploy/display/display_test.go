@@ -183,7 +183,7 @@ func FuzzClean(f *testing.F) {
 		if strings.Contains(got, "\n") || len(got) > 12*textLimit+100 {
 			t.Errorf("Clean(%q) = %q", text, got)
 		}
-		for _, l := range wrap(got, 30) {
+		for _, l := range Wrap(got, 30) {
 			if !isPath(l) && ansi.StringWidth(l) > 30 {
 				t.Errorf("wrap leaves %d columns: %q", ansi.StringWidth(l), l)
 			}

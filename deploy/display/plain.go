@@ -110,7 +110,7 @@ func (p plainLines) say(e event.Event) (state, text string) {
 func stepText(s event.Step) string {
 	text := oneLine(s.Detail)
 	if s.Seconds > 0 {
-		text = join(" ", text, "in "+seconds(s.Seconds))
+		text = join(" ", text, "in "+Seconds(s.Seconds))
 	}
 	return text
 }
@@ -127,7 +127,7 @@ func probeText(p event.Probe) string {
 		}
 	}
 	if p.Seconds > 0 {
-		text += " in " + seconds(p.Seconds)
+		text += " in " + Seconds(p.Seconds)
 	}
 	return text
 }

@@ -167,7 +167,7 @@ func (c *chapter) current() *phase {
 func (p *phase) elapsed(now time.Time) string {
 	switch {
 	case p.status != event.Started:
-		return seconds(p.seconds)
+		return Seconds(p.seconds)
 	case now.Before(p.started):
 		return duration(0)
 	default:

@@ -155,9 +155,9 @@ func pad(s string, width int) string {
 	return s + strings.Repeat(" ", max(0, width-ansi.StringWidth(s)))
 }
 
-// wrap breaks safe text into lines of at most width columns. A path is never
+// Wrap breaks safe text into lines of at most width columns. A path is never
 // broken: half a path cannot be copied.
-func wrap(text string, width int) []string {
+func Wrap(text string, width int) []string {
 	width = max(width, 8)
 	var lines []string
 	line, columns := "", 0

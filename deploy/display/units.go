@@ -30,8 +30,8 @@ func span(s float64) time.Duration {
 	return time.Duration(min(s, year) * float64(time.Second))
 }
 
-// seconds is duration for the seconds of the event contract.
-func seconds(s float64) string { return duration(span(s)) }
+// Seconds is a time span as a person says it, from the seconds of the event contract.
+func Seconds(s float64) string { return duration(span(s)) }
 
 // countdown writes the time left, in whole seconds: nobody reads tenths of it.
 func countdown(d time.Duration) string {

@@ -181,7 +181,7 @@ func (c *chapter) noteLines(sc screen) []string {
 		if n.Level == "warning" {
 			level = sc.st.warn(level)
 		}
-		for i, text := range wrap(n.Text, sc.width-14) {
+		for i, text := range Wrap(n.Text, sc.width-14) {
 			if i > 0 {
 				level = pad("", 9)
 			}
@@ -196,11 +196,11 @@ func (c *chapter) summary(sc screen) []string {
 	var parts []string
 	for _, p := range c.phases {
 		if p.status == event.Done {
-			parts = append(parts, Clean(string(p.name))+" "+seconds(p.seconds))
+			parts = append(parts, Clean(string(p.name))+" "+Seconds(p.seconds))
 		}
 	}
 	name := Clean(c.name)
-	lines := wrap(join(": ", name, strings.Join(parts, ", ")), sc.width-3)
+	lines := Wrap(join(": ", name, strings.Join(parts, ", ")), sc.width-3)
 	for i := range lines {
 		if i > 0 {
 			lines[i] = "  " + lines[i]

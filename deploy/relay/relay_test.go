@@ -47,10 +47,10 @@ func connect(t testing.TB, r *relay.Relay) *net.UnixConn {
 	return conn.(*net.UnixConn)
 }
 
-// daemon listens like a Nix daemon and serves each connection.
-func daemon(t testing.TB, serve func(*net.UnixConn)) relay.Dial {
+// listen serves each connection to a socket as a Nix daemon does.
+func listen(t testing.TB, serve func(*net.UnixConn)) (path string) {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "daemon")
+	path = filepath.Join(t.TempDir(), "daemon")
 	listener, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
 	if err != nil {
 		t.Fatal(err)
@@ -68,6 +68,13 @@ func daemon(t testing.TB, serve func(*net.UnixConn)) relay.Dial {
 			}()
 		}
 	}()
+	return path
+}
+
+// daemon is a dial of a socket that serves each connection.
+func daemon(t testing.TB, serve func(*net.UnixConn)) relay.Dial {
+	t.Helper()
+	path := listen(t, serve)
 	return func(ctx context.Context) (net.Conn, error) {
 		var dialer net.Dialer
 		return dialer.DialContext(ctx, "unix", path)

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"io"
 	"net"
-	"path/filepath"
 	"testing"
 
 	"golang.org/x/crypto/ssh"
@@ -29,24 +28,7 @@ func host(t testing.TB, serve func(*net.UnixConn)) (*remotetest.Server, *remote.
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { conn.Close() })
-	path := filepath.Join(t.TempDir(), "daemon")
-	listener, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { listener.Close() })
-	go func() {
-		for {
-			peer, err := listener.AcceptUnix()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer peer.Close()
-				serve(peer)
-			}()
-		}
-	}()
+	path := listen(t, serve)
 	return server, conn, func(ctx context.Context) (net.Conn, error) { return conn.DialUnix(ctx, path) }
 }
 
@@ -118,26 +100,20 @@ func BenchmarkSend(b *testing.B) {
 		io.Copy(io.Discard, conn)
 		conn.Write([]byte{1})
 	})
-	r := start(b, dial)
-	conn := connect(b, r)
-	block := make([]byte, 1<<20)
-	b.SetBytes(int64(len(block)))
-	b.ReportAllocs()
-	for b.Loop() {
-		if _, err := conn.Write(block); err != nil {
-			b.Fatal(err)
-		}
-	}
-	conn.CloseWrite()
-	io.ReadFull(conn, make([]byte, 1))
+	send(b, dial)
 }
 
 // BenchmarkRelayAlone leaves SSH out: what the relay itself costs.
 func BenchmarkRelayAlone(b *testing.B) {
-	r := start(b, daemon(b, func(conn *net.UnixConn) {
+	send(b, daemon(b, func(conn *net.UnixConn) {
 		io.Copy(io.Discard, conn)
 		conn.Write([]byte{1})
 	}))
+}
+
+// send measures how fast a relay takes blocks.
+func send(b *testing.B, dial relay.Dial) {
+	r := start(b, dial)
 	conn := connect(b, r)
 	block := make([]byte, 1<<20)
 	b.SetBytes(int64(len(block)))

@@ -8,13 +8,10 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/exec"
-	"os/signal"
 	"path"
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
@@ -46,60 +43,19 @@ const flakeDir = "/root/flake"
 
 func TestMain(m *testing.M) {
 	flag.Parse()
-	code := runTests(m)
-	fmt.Printf("matrix: %d cells, %d held, %d lost\n", held.Load()+lost.Load(), held.Load(), lost.Load())
-	os.Exit(code)
-}
-
-func runTests(m *testing.M) (code int) {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	defer func() {
-		if world == nil {
-			return
+	code, err := lab.RunTests(m, "matrix", func(ctx context.Context, w *lab.World, station *lab.Host) error {
+		world, workstation = w, station
+		if err := buildSystems(ctx); err != nil {
+			return err
 		}
-		if err := world.Close(context.Background()); err != nil {
-			fmt.Fprintln(os.Stderr, "matrix:", err)
-			code = 1
-		}
-	}()
-	err := openWorld(ctx)
-	if err == nil {
-		err = buildSystems(ctx)
-	}
-	if err == nil {
 		places = make(chan struct{}, *atOnce)
-		err = flag.Set("test.parallel", fmt.Sprint(len(cells)))
-	}
+		return flag.Set("test.parallel", fmt.Sprint(len(cells)))
+	})
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "matrix:", err)
-		return 1
 	}
-	finished := make(chan int, 1)
-	go func() { finished <- m.Run() }()
-	select {
-	case code := <-finished:
-		return code
-	case <-ctx.Done(): // the world must not outlive an interrupted run
-		return 1
-	}
-}
-
-func openWorld(ctx context.Context) (err error) {
-	name := "matrix"
-	if chosen := os.Getenv("HDEPLOY_LAB_WORLD"); chosen != "" {
-		name = chosen
-	}
-	if world, err = lab.OpenFresh(ctx, name); err != nil {
-		return err
-	}
-	build := exec.CommandContext(ctx, "scripts/build", world.BinDir())
-	build.Dir = "../.."
-	if out, err := build.CombinedOutput(); err != nil {
-		return fmt.Errorf("build hdeploy: %v: %s", err, out)
-	}
-	workstation, err = world.Workstation(ctx)
-	return err
+	fmt.Printf("matrix: %d cells, %d held, %d lost\n", held.Load()+lost.Load(), held.Load(), lost.Load())
+	os.Exit(code)
 }
 
 // settings is one hosts/NAME.json of the lab's flake.

@@ -14,12 +14,9 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/exec"
-	"os/signal"
 	"path"
 	"strings"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
@@ -41,59 +38,14 @@ var (
 
 func TestMain(m *testing.M) {
 	flag.Parse()
-	os.Exit(runTests(m))
-}
-
-func runTests(m *testing.M) (code int) {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := openWorld(ctx); err != nil {
+	code, err := lab.RunTests(m, "tests", func(_ context.Context, w *lab.World, station *lab.Host) error {
+		world, workstation = w, station
+		return flag.Set("test.parallel", fmt.Sprint(atOnce))
+	})
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "lab tests:", err)
-		return 1
 	}
-	defer func() {
-		if err := world.Close(context.Background()); err != nil {
-			fmt.Fprintln(os.Stderr, "lab tests:", err)
-			code = 1
-		}
-	}()
-	if err := prepareWorkstation(ctx); err != nil {
-		fmt.Fprintln(os.Stderr, "lab tests:", err)
-		return 1
-	}
-	if err := flag.Set("test.parallel", fmt.Sprint(atOnce)); err != nil {
-		fmt.Fprintln(os.Stderr, "lab tests:", err)
-		return 1
-	}
-	finished := make(chan int, 1)
-	go func() { finished <- m.Run() }()
-	select {
-	case code := <-finished:
-		return code
-	case <-ctx.Done(): // the world must not outlive an interrupted run
-		return 1
-	}
-}
-
-// openWorld makes the world, under a name that HDEPLOY_LAB_WORLD may choose: two
-// runs at the same time need two.
-func openWorld(ctx context.Context) (err error) {
-	name := "tests"
-	if chosen := os.Getenv("HDEPLOY_LAB_WORLD"); chosen != "" {
-		name = chosen
-	}
-	world, err = lab.OpenFresh(ctx, name)
-	return err
-}
-
-func prepareWorkstation(ctx context.Context) (err error) {
-	build := exec.CommandContext(ctx, "scripts/build", world.BinDir())
-	build.Dir = "../.."
-	if out, err := build.CombinedOutput(); err != nil {
-		return fmt.Errorf("build hdeploy: %v: %s", err, out)
-	}
-	workstation, err = world.Workstation(ctx)
-	return err
+	os.Exit(code)
 }
 
 // site is a fresh host and everything a deployer needs to deploy to it.

@@ -208,7 +208,7 @@ func TestLockedHostRefusesUntilItIsUnlocked(t *testing.T) {
 	s := newSite(t, lab.HostOptions{})
 	before := s.snapshot()
 	s.ask("lock", hostName, "-m", "disk is being replaced").says(t, 0, "locked by alice@", "disk is being replaced")
-	s.ask("status", "--no-flake").says(t, 0, "alice@", "disk is being replaced")
+	s.ask("status", "--no-flake").says(t, 0, "alice@", "replaced")
 	s.ask("lock", hostName, "-m", "the second disk too").says(t, 0)
 	s.askAs("bob", "lock", hostName, "-m", "mine").says(t, 5, "alice@", "the second disk too", "hdeploy unlock --force")
 
@@ -240,7 +240,7 @@ func TestStatusShowsDeploymentUnderWayAndStale(t *testing.T) {
 	if under.Transaction == nil || under.Transaction.State != "waiting" || under.Transaction.Stale != "" {
 		t.Errorf("under way: %+v", under.Transaction)
 	}
-	s.ask("status", "--no-flake").says(t, 0, "waiting, ", "goes back within", "@")
+	s.ask("status", "--no-flake").says(t, 0, "waiting", "unless it is confirmed within", "@")
 	s.ask("lock", hostName, "-m", "later").says(t, 0, "goes on")
 	s.ask("unlock", hostName).says(t, 0)
 

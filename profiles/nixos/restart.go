@@ -134,21 +134,13 @@ func (h Host) unchoose(ctx context.Context, r transaction.Record) error {
 	return nil
 }
 
-// Restart implements [transaction.Restarter]. PID 1 is asked where logind, which
-// would first tell those who are logged in, does not answer.
+// Restart implements [transaction.Restarter].
 func (h Host) Restart(ctx context.Context) error {
 	running, err := filepath.EvalSymlinks(currentSystem)
 	if err != nil {
 		return fmt.Errorf("reboot: %v", err)
 	}
-	m := systemd.Of(running)
-	if _, err := m.Output(ctx, "systemctl", "reboot", "--no-block", "--no-wall", "--check-inhibitors=no"); err == nil {
-		return nil
-	}
-	if _, err := m.Output(ctx, "systemctl", "start", "--no-block", "--job-mode=replace-irreversibly", "reboot.target"); err != nil {
-		return fmt.Errorf("reboot: %v", err)
-	}
-	return nil
+	return askReboot(ctx, systemd.Of(running))
 }
 
 // AwaitBoot implements [transaction.Restarter].

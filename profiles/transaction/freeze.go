@@ -5,9 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"time"
 
@@ -39,19 +37,11 @@ func (e *RejectedError) Error() string {
 
 // Frozen returns the freeze that holds, nil where there is none.
 func (s Store) Frozen() (*Freeze, error) {
-	file, err := s.fs().OpenFile(filepath.Join(s.Dir, freezeFile), os.O_RDONLY, 0)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
+	f, err := readJSON[Freeze](s.fs(), filepath.Join(s.Dir, freezeFile))
 	if err != nil {
 		return nil, fmt.Errorf("read freeze: %v", err)
 	}
-	defer file.Close()
-	var f Freeze
-	if err := json.NewDecoder(io.LimitReader(file, recordLimit)).Decode(&f); err != nil {
-		return nil, fmt.Errorf("read freeze: %v", err)
-	}
-	return &f, nil
+	return f, nil
 }
 
 // Freeze keeps every transaction from beginning. It fails with a [FrozenError]

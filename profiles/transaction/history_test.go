@@ -306,7 +306,7 @@ func TestJournalOfFailedUnitsIsKept(t *testing.T) {
 		r := newRig(t)
 		say(r)
 		r.host.activate = func(_ context.Context, record Record) (int, error) { r.host.run(record.New); return 4, nil }
-		r.host.failing = func() ([]string, error) {
+		r.host.failing = func(context.Context) ([]string, error) {
 			return []string{"a.service (exit-code)", "b.service (timeout)", "c.service (x)", "d.service (x)"}, nil
 		}
 		got := run(r)
@@ -336,7 +336,7 @@ func TestJournalOfFailedUnitsIsKept(t *testing.T) {
 		r.Journal = func(_ context.Context, units []string) []UnitLog { asked = true; return []UnitLog{{Unit: units[0]}} }
 		r.host.activate = func(_ context.Context, record Record) (int, error) { r.host.run(record.New); return 2, nil }
 		r.host.reset = func(context.Context, Record) error { return errBroken }
-		r.host.failing = func() ([]string, error) { return []string{"a.service (exit-code)"}, nil }
+		r.host.failing = func(context.Context) ([]string, error) { return []string{"a.service (exit-code)"}, nil }
 		if got := run(r); got.State != RollbackFailed || !asked || len(got.Journal) != 1 {
 			t.Errorf("%s with %+v", got.State, got.Journal)
 		}

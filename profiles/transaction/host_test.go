@@ -54,7 +54,7 @@ type memory struct {
 
 	arm, supervise  func(context.Context, Record) error
 	activate        func(context.Context, Record) (int, error)
-	failing         func() ([]string, error)
+	failing         func(context.Context) ([]string, error)
 	hold            func() (func(), error)
 	probe           func(context.Context) []probe.Result
 	commit          func(context.Context, Record) error
@@ -155,9 +155,9 @@ func (m *memory) Activate(ctx context.Context, r Record) (int, error) {
 	return 0, nil
 }
 
-func (m *memory) NewlyFailing(context.Context, Record) ([]string, error) {
+func (m *memory) NewlyFailing(ctx context.Context, _ Record) ([]string, error) {
 	if m.failing != nil {
-		return m.failing()
+		return m.failing(ctx)
 	}
 	return nil, nil
 }

@@ -65,8 +65,10 @@ func (e Engine) tryBoot(ctx context.Context, r Record) error {
 		}
 		return e.abort(ctx, r.ID, ActivationFailed, "the new system was booted, and did not finish its boot: %v", err)
 	}
-	units, err := e.Host.NewlyFailing(ctx, r)
+	units, err := e.Host.NewlyFailing(bound, r)
 	switch {
+	case err != nil && errors.Is(context.Cause(bound), errMoved):
+		return ErrRefused
 	case err != nil:
 		return e.abort(ctx, r.ID, ActivationFailed, "the new system was booted, and which of its units failed could not be read: %v", err)
 	case len(units) > 0:

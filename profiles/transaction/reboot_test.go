@@ -116,7 +116,9 @@ func TestSystemThatIsBootedOnceIsJudgedAndCommitted(t *testing.T) {
 func TestSystemThatIsBootedOnceAndFailsIsRebootedAway(t *testing.T) {
 	for name, fail := range map[string]func(*bootable){
 		"boot does not end": func(b *bootable) { b.boot = errBroken },
-		"unit fails":        func(b *bootable) { b.host.failing = func() ([]string, error) { return []string{"sad.service"}, nil } },
+		"unit fails": func(b *bootable) {
+			b.host.failing = func(context.Context) ([]string, error) { return []string{"sad.service"}, nil }
+		},
 		"silence": func(b *bootable) {
 			b.host.mu.Lock()
 			defer b.host.mu.Unlock()

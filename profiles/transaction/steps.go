@@ -88,9 +88,9 @@ func (e Engine) try(ctx context.Context, r Record) error {
 		return e.tryBoot(ctx, r)
 	}
 	bound, stop := e.bounded(ctx, r, r.ActivateBy)
+	defer stop()
 	exit, err := e.Host.Activate(bound, r)
 	cause := context.Cause(bound)
-	stop()
 	switch {
 	case errors.Is(cause, errMoved):
 		return ErrRefused
@@ -112,15 +112,19 @@ func (e Engine) try(ctx context.Context, r Record) error {
 		return e.failed(ctx, r, exit, "the activation ended, but the host runs "+running)
 	}
 	if exit == 4 {
-		return e.judgeFailedUnits(ctx, r)
+		return e.judgeFailedUnits(ctx, bound, r)
 	}
 	return e.activated(ctx, r, exit, "")
 }
 
 // judgeFailedUnits tells units that this system broke from units that were
-// broken before it.
-func (e Engine) judgeFailedUnits(ctx context.Context, r Record) error {
-	units, err := e.Host.NewlyFailing(ctx, r)
+// broken before it. Which those are must be known when bound ends, as the
+// activation must be over by then.
+func (e Engine) judgeFailedUnits(ctx, bound context.Context, r Record) error {
+	units, err := e.Host.NewlyFailing(bound, r)
+	if err != nil && errors.Is(context.Cause(bound), errMoved) {
+		return ErrRefused
+	}
 	if err != nil {
 		return e.failed(ctx, r, 4, fmt.Sprintf("units failed, and which ones could not be read: %v", err))
 	}

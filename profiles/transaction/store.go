@@ -88,22 +88,31 @@ func (s Store) Load() (*Record, error) {
 }
 
 func (s Store) load(name string) (*Record, error) {
-	f, err := s.fs().OpenFile(name, os.O_RDONLY, 0)
+	r, err := readJSON[Record](s.fs(), name)
+	if err == nil && r != nil {
+		err = r.validate()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read transaction %s: %v", name, err)
+	}
+	return r, nil
+}
+
+// readJSON reads one value; nil where there is no file.
+func readJSON[T any](files atomicfile.FS, name string) (*T, error) {
+	f, err := files.OpenFile(name, os.O_RDONLY, 0)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("read transaction: %v", err)
+		return nil, err
 	}
 	defer f.Close()
-	var r Record
-	if err := json.NewDecoder(io.LimitReader(f, recordLimit)).Decode(&r); err != nil {
-		return nil, fmt.Errorf("read transaction %s: %v", name, err)
+	var v T
+	if err := json.NewDecoder(io.LimitReader(f, recordLimit)).Decode(&v); err != nil {
+		return nil, err
 	}
-	if err := r.validate(); err != nil {
-		return nil, fmt.Errorf("read transaction %s: %v", name, err)
-	}
-	return &r, nil
+	return &v, nil
 }
 
 // save writes r durably to Dir, or to Run where that fails.

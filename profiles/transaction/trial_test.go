@@ -39,7 +39,7 @@ func TestExitCodesOfTheActivation(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			r := newRig(t)
 			r.host.activate = func(context.Context, Record) (int, error) { r.host.run(c.runs); return c.exit, nil }
-			r.host.failing = func() ([]string, error) { return c.failing, c.failErr }
+			r.host.failing = func(context.Context) ([]string, error) { return c.failing, c.failErr }
 			r.start()
 			got := r.untilState(c.want)
 			if got.ExitCode != c.exit || !strings.Contains(got.Reason, c.reason) || (c.reason == "") != (got.Reason == "") {
@@ -63,6 +63,30 @@ func TestActivationThatCannotBeRun(t *testing.T) {
 	r.start()
 	if got := r.untilState(RolledBack); !strings.Contains(got.Reason, errBroken.Error()) || got.ExitCode != -1 {
 		t.Errorf("record %+v", got)
+	}
+}
+
+// Units that cannot be asked after the activation must not delay the way back.
+func TestAHungJudgementEndsAtTheDeadlineOfItsStep(t *testing.T) {
+	for name, action := range map[string]Action{"switch": Switch, "reboot": Reboot} {
+		t.Run(name, func(t *testing.T) {
+			b := newBootable(t)
+			hang, began := entered()
+			b.host.activate = func(_ context.Context, record Record) (int, error) { b.host.run(record.New); return 4, nil }
+			b.host.failing = func(ctx context.Context) ([]string, error) { return nil, hang(ctx, Record{}) }
+			if action == Reboot {
+				b.begin()
+				b.awaitRestart()
+				b.goDown("boot-2")
+			} else {
+				b.start()
+			}
+			b.awaitStep(began)
+			b.clock.advance(limits.Activation)
+			if got := b.until("going back", func(r Record) bool { return r.State == RollingBack || r.State == RolledBack }); !strings.Contains(got.Reason, "could not be read") {
+				t.Errorf("because %s", got.Reason)
+			}
+		})
 	}
 }
 
