@@ -1,6 +1,7 @@
 package deploy
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"fmt"
@@ -290,8 +291,8 @@ func (h *hostRun) failedProbes() []event.Probe {
 
 func toEvent(p probe.Result) *event.Probe {
 	return &event.Probe{
-		Name: p.Name, From: p.From, Verdict: string(p.Verdict), Policy: p.Policy, Expected: p.Expected, Seen: p.Seen,
-		Evidence: p.Evidence, Hint: p.Hint, Seconds: p.Seconds,
+		Name: p.Name, From: p.From, Verdict: string(p.Verdict), Policy: p.Policy, Class: p.Class, Expected: p.Expected, Seen: p.Seen,
+		Evidence: p.Evidence, Hint: p.Hint, Notes: p.Notes, Seconds: p.Seconds,
 	}
 }
 
@@ -314,7 +315,7 @@ func (h *hostRun) finish(ctx context.Context) event.Outcome {
 		h.outcome.Failure = h.failure.event()
 	}
 	o := *h.outcome
-	o.Action = h.run.command()
+	o.Action = cmp.Or(h.run.only, h.run.command())
 	o.Closure, o.Previous, o.Running = h.system.OutPath, h.facts.Running, h.facts.Running
 	o.Boots = h.facts.Boots.System
 	if o.Boots == "" && h.facts.BootsError != "" {

@@ -214,7 +214,7 @@ func (h *hostRun) probeAll(ctx context.Context, specs []probe.Spec) error {
 	limit, cancel := context.WithTimeout(ctx, probe.LongestDeadline(specs)+time.Minute)
 	defer cancel()
 	if onHost := from(specs, probe.FromHost); len(onHost) > 0 {
-		results, err := h.agent.Probe(limit, onHost)
+		results, err := h.agent.Probe(limit, onHost, nil)
 		if err != nil {
 			return &Failure{Host: h.Name, Step: "probe", Cause: err, Word: Unknown, Code: CodeLookNow, Next: h.ssh("systemctl --failed")}
 		}

@@ -4,7 +4,7 @@ wanted: outputs:
 let
   inherit (builtins)
     attrNames elemAt filter foldl' genList head isAttrs isList isString
-    length listToAttrs map mapAttrs tail trace;
+    length listToAttrs map mapAttrs match tail trace;
 
   take = n: list: genList (elemAt list) (if length list < n then length list else n);
 
@@ -63,6 +63,60 @@ let
       [ "opnix-secrets" "onepassword-secrets" "hercules-ci-agent" ];
   };
 
+  # Every name stands for itself, or for what is called so. null where there is no such option.
+  names = set: if set == null then null else map (key: text (set.${key}.name or key)) (attrNames set);
+
+  strings = list: filter isString (if isList list then list else [ ]);
+
+  unitName = name: if match ".+[.][a-z]+" name == null then "${name}.service" else name;
+
+  keyCount = user:
+    let keys = user.openssh.authorizedKeys or { }; in
+    length (keys.keys or [ ]) + length (keys.keyFiles or [ ]);
+
+  # The version in the path of the program that OpNix's unit runs.
+  opnixVersion = service:
+    let parts = builtins.split "-opnix-([0-9][0-9.]*)[/-]" (text (service.script or "")); in
+    if length parts > 1 then head (elemAt parts 1) else null;
+
+  # What `hdeploy check` looks at. Only names are forced, and the text of OpNix's script, which holds none of its secrets.
+  declared = config: login:
+    let
+      services = config.systemd.services or { };
+      secrets = config.services.onepassword-secrets.secrets or { };
+      users = config.users.users or null;
+      consumers = builtins.concatMap (name: (secret { } name secrets.${name}).services)
+        (if config.services.onepassword-secrets.enable or false then attrNames secrets else [ ]);
+      looked = filter (name: services ? ${name})
+        (attrNames (listToAttrs (map (name: { inherit name; value = null; })
+          ([ "opnix-secrets" "onepassword-secrets" "hercules-ci-agent" ]
+            ++ map (name: let stem = match "(.+)[.]service" name; in if stem == null then name else head stem) consumers))));
+      relations = name: let service = services.${name}; in {
+        unit = "${name}.service";
+        orders = map unitName (strings (service.after or [ ]));
+        wants = map unitName (strings (service.wants or [ ]));
+        needs = map unitName (strings ((service.requires or [ ]) ++ (service.bindsTo or [ ]) ++ (service.requisite or [ ])));
+      };
+      units = config.systemd.units or null;
+    in
+    {
+      users = names users;
+      groups = names (config.users.groups or null);
+      relations = map relations looked;
+      units =
+        if units == null then null
+        else attrNames units ++ builtins.concatMap (name: strings (units.${name}.aliases or [ ])) (attrNames units);
+      opnix =
+        if !(services ? opnix-secrets) then null
+        else {
+          version = opnixVersion services.opnix-secrets;
+          # OpNix has it since 0.10.1, which does not wait for the services that wait for it.
+          givesUp = (services.opnix-secrets.serviceConfig or { }) ? RestartPreventExitStatus;
+        };
+      loginKeys = if users == null then null else keyCount (users.${login} or { });
+      home = text (users.${login}.home or null);
+    };
+
   describe = host:
     let
       system = at host.path;
@@ -78,6 +132,7 @@ let
       system = system.system;
       hostName = if config == null then null else text (config.networking.hostName or null);
       expectations = if config == null then null else expectations config;
+      declared = if config == null || host.login == null then null else declared config host.login;
     };
 
   missing = filter (host: host.gap != null)

@@ -36,6 +36,9 @@ type Result struct {
 	Evidence string `json:"evidence,omitempty"`
 	// Hint is the next command, or what to change.
 	Hint string `json:"hint,omitempty"`
+	// Notes are what was seen beside the verdict and does not change it; at most
+	// eight.
+	Notes []string `json:"notes,omitempty"`
 	// Units names the units whose journal tells more; empty on a pass.
 	Units []string `json:"units,omitempty"`
 	// Seconds is the time from the start, settling included, to the verdict.
