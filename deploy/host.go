@@ -45,6 +45,8 @@ type hostRun struct {
 	// confirmed is how the transaction ended after the confirmation.
 	confirmed protocol.Status
 	results   []probe.Result
+	// findings are what a check found out.
+	findings []event.Finding
 	// said is what the units behind failed probes said, where there is no
 	// transaction that has kept it.
 	said []transaction.UnitLog
@@ -334,6 +336,12 @@ func (h *hostRun) finish(ctx context.Context) event.Outcome {
 	}
 	o.RebootNeeded = h.rebootNeeded && h.back == nil
 	o.Failed = h.failedProbes()
+	if h.run.only == commandProbe {
+		for _, p := range h.results {
+			o.Probes = append(o.Probes, *toEvent(p))
+		}
+	}
+	o.Findings = h.findings
 	o.Seconds = time.Since(h.run.started).Seconds()
 	return o
 }

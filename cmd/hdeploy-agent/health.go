@@ -67,17 +67,13 @@ func (a agent) check(ctx context.Context, p protocol.CheckRequest) (any, error) 
 	if len(p.Files) > askedAtMost || len(p.Units) > askedAtMost {
 		return nil, refuse("more than %d files or units", askedAtMost)
 	}
-	look, err := a.look(ctx, protocol.FactsRequest{Profile: p.Profile})
-	if err != nil {
-		return nil, err
-	}
-	result := protocol.CheckResult{Look: look.(protocol.LookResult)}
+	var result protocol.CheckResult
 	for _, path := range p.Files {
 		result.Files = append(result.Files, stateOf(path))
 	}
-	running := result.Look.Facts.Running
-	if running == "" {
-		return result, nil
+	running, err := filepath.EvalSymlinks("/run/current-system")
+	if err != nil {
+		return result, nil // the facts say so
 	}
 	if err := sound(ctx, running, running); err != nil {
 		result.Broken = err.Error()

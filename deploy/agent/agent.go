@@ -318,6 +318,13 @@ func (a *Agent) Recorded(ctx context.Context) (protocol.RecordedResult, error) {
 	return result, err
 }
 
+// Check tells what a deployment would meet.
+func (a *Agent) Check(ctx context.Context, r protocol.CheckRequest) (protocol.CheckResult, error) {
+	var result protocol.CheckResult
+	err := a.client.Call(ctx, protocol.MethodCheck, r, &result, nil)
+	return result, err
+}
+
 // Reboot asks for a reboot of the host.
 func (a *Agent) Reboot(ctx context.Context, r protocol.RebootRequest) error {
 	return a.client.Call(ctx, protocol.MethodReboot, r, &protocol.RebootResult{}, nil)

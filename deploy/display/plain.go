@@ -100,6 +100,8 @@ func (p plainLines) say(e event.Event) (state, text string) {
 		return Clean(e.Note.Level), oneLine(e.Note.Text)
 	case e.Probe != nil:
 		return "probe", probeText(*e.Probe)
+	case e.Finding != nil:
+		return Clean(string(e.Finding.Severity)), findingText(*e.Finding)
 	case e.Deadline != nil:
 		return "deadline", deadlineText(*e.Deadline)
 	default: // the answer tells the outcome

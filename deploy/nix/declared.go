@@ -1,5 +1,7 @@
 package nix
 
+import "fmt"
+
 // Declared is what a configuration says about things that must fit together. A list
 // is nil where the configuration has no such option, so that nothing can be said.
 type Declared struct {
@@ -36,4 +38,13 @@ type OpNix struct {
 	// GivesUp says that its unit is that of 0.10.1 or later, which does not wait for
 	// the services that wait for it.
 	GivesUp bool `json:"givesUp"`
+}
+
+// Old says whether it waits for the restart of services that wait for it.
+func (o OpNix) Old() bool {
+	var major, minor, patch int
+	if n, _ := fmt.Sscanf(o.Version, "%d.%d.%d", &major, &minor, &patch); n == 3 {
+		return major == 0 && (minor < 10 || minor == 10 && patch < 1)
+	}
+	return !o.GivesUp
 }

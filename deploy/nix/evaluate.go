@@ -63,6 +63,7 @@ type Expectations struct {
 				BaseDirectory        string `json:"baseDirectory"`
 				ClusterJoinTokenPath string `json:"clusterJoinTokenPath"`
 				BinaryCachesPath     string `json:"binaryCachesPath"`
+				SecretsJSONPath      string `json:"secretsJsonPath"`
 			} `json:"settings"`
 		} `json:"hercules-ci-agent"`
 	} `json:"services"`
@@ -133,7 +134,7 @@ func checkFlake(flake string) error {
 // wanted is a host with its attribute path in parts.
 type wanted struct {
 	host, attribute, login string
-	path            []string
+	path                   []string
 	// configEnd is the length of the path up to and with "config", or 0.
 	configEnd int
 }

@@ -51,7 +51,7 @@ let
     };
 
   agent = service: {
-    settings = texts [ "baseDirectory" "clusterJoinTokenPath" "binaryCachesPath" ] (service.settings or { });
+    settings = texts [ "baseDirectory" "clusterJoinTokenPath" "binaryCachesPath" "secretsJsonPath" ] (service.settings or { });
   };
 
   expectations = config: {

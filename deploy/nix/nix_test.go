@@ -200,7 +200,7 @@ echo '`+strings.Replace(answerOne, "2.26.3", "2.18.1", 1)+`'`)
 		t.Errorf("calls: %s", seen)
 	}
 	var unknown *UnknownAttributeError
-	if _, err := n.Evaluate(t.Context(), "/x", []Attribute{{"web1", "nothing.web1"}}, nil); !errors.As(err, &unknown) || unknown.Attribute != "nothing" {
+	if _, err := n.Evaluate(t.Context(), "/x", []Attribute{{Host: "web1", Path: "nothing.web1"}}, nil); !errors.As(err, &unknown) || unknown.Attribute != "nothing" {
 		t.Errorf("got %v", err)
 	}
 }

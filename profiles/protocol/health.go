@@ -32,7 +32,6 @@ type RecordedResult struct {
 
 // CheckRequest asks what a deployment would meet.
 type CheckRequest struct {
-	Profile string `json:"profile"`
 	// Files are looked at, never read.
 	Files []string `json:"files,omitempty"`
 	// Units are those whose processes are counted.
@@ -41,7 +40,6 @@ type CheckRequest struct {
 
 // CheckResult is what a deployment would meet.
 type CheckResult struct {
-	Look LookResult `json:"look"`
 	// Files are in the order of the request.
 	Files []FileState `json:"files,omitempty"`
 	// Broken says why the running system cannot be gone back to, empty where it is
