@@ -233,18 +233,10 @@ func paramsText(params []probe.Param) string {
 	for _, p := range params {
 		all = append(all, explained{p.Name, paramText(p)})
 		if len(p.Of) > 0 {
-			nested.WriteString("   each of " + p.Name + ":\n" + indented(paramsText(p.Of)))
+			nested.WriteString("  each of " + p.Name + ":\n" + paramsText(p.Of))
 		}
 	}
 	return sideBySide(all) + nested.String()
-}
-
-func indented(text string) string {
-	var b strings.Builder
-	for line := range strings.Lines(text) {
-		b.WriteString("  " + line)
-	}
-	return b.String()
 }
 
 func paramText(p probe.Param) string {
