@@ -61,6 +61,8 @@ type checkup struct {
 	// not.
 	away, evaluated error
 	unbuilt         *Failure
+	// here says that the new system is in the store of this machine.
+	here bool
 }
 
 // assess looks at the flake: its lock file, and the configurations.
@@ -100,6 +102,7 @@ func (c *checkup) complete(ctx context.Context, flake []event.Finding) {
 	for _, f := range flake {
 		c.tell(f)
 	}
+	c.findSystem(ctx)
 	c.configuration()
 	if c.away == nil {
 		c.host(ctx)
@@ -186,16 +189,23 @@ func (c *checkup) configuration() {
 
 // builtUnits is the folder of the new system's units; empty where it is not built.
 func (c *checkup) builtUnits() string {
-	if c.here() != nil {
+	if !c.here {
 		return ""
 	}
 	return c.system.OutPath + "/etc/systemd/system"
 }
 
-// here says whether the new system is in the store of this machine.
-func (c *checkup) here() error {
-	_, err := os.Stat(c.system.OutPath)
-	return err
+// findSystem looks whether the new system is whole in the store of this machine. The
+// path of one that is being built, or whose build was killed, may be there as well.
+func (c *checkup) findSystem(ctx context.Context) {
+	if c.evaluated != nil || c.unbuilt != nil {
+		return
+	}
+	if _, err := os.Stat(c.system.OutPath); err != nil {
+		return
+	}
+	sizes, err := c.run.nix.Closure(ctx, c.system.OutPath)
+	c.sizes, c.here = sizes, err == nil
 }
 
 // host tells what the host adds to that. What a switch would refuse is asked by
@@ -336,7 +346,7 @@ func tokenFinding(s protocol.FileState, ssh func(string) string) *event.Finding 
 
 // newSystem judges the new system's files, where they are here.
 func (c *checkup) newSystem(ctx context.Context) {
-	if c.here() != nil {
+	if !c.here {
 		c.find(event.Remark, "build", "hdeploy check --build "+c.Name, "the system is not built here yet: whether it builds, fits, and can be switched to is not known")
 		return
 	}
