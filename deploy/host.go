@@ -1,6 +1,7 @@
 package deploy
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"fmt"
@@ -50,6 +51,8 @@ type hostRun struct {
 	specsHere    []probe.Spec
 	failedBefore []string
 	after        []probe.Result
+	// findings are what a check found out.
+	findings []event.Finding
 	// said is what the units behind failed probes said, where there is no
 	// transaction that has kept it.
 	said []transaction.UnitLog
@@ -336,7 +339,7 @@ func (h *hostRun) finish(ctx context.Context) event.Outcome {
 		h.outcome.Failure = h.failure.event()
 	}
 	o := *h.outcome
-	o.Action = h.run.command()
+	o.Action = cmp.Or(h.run.only, h.run.command())
 	o.Closure, o.Previous, o.Running = h.system.OutPath, h.facts.Running, h.facts.Running
 	o.Boots = h.facts.Boots.System
 	if o.Boots == "" && h.facts.BootsError != "" {
@@ -355,6 +358,12 @@ func (h *hostRun) finish(ctx context.Context) event.Outcome {
 	}
 	o.RebootNeeded = h.rebootNeeded && h.back == nil
 	o.Failed, o.AfterRollback = h.failedProbes(), h.failedAfter()
+	if h.run.only == commandProbe {
+		for _, p := range h.results {
+			o.Probes = append(o.Probes, *toEvent(p))
+		}
+	}
+	o.Findings = h.findings
 	o.Seconds = time.Since(h.run.started).Seconds()
 	return o
 }

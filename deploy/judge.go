@@ -1,6 +1,7 @@
 package deploy
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -48,23 +49,47 @@ func (h *hostRun) checkHost() error {
 	if err := h.notOurs(f); err != nil {
 		return err
 	}
-	switch {
+	if err := cmp.Or(h.checkState(), h.checkLock()); err != nil {
+		return err
+	}
+	h.tellLast()
+	if err := h.checkFreeze(); err != nil {
+		return err
+	}
+	if f.Volatile != "" && h.run.changes() {
+		h.note("warning", "%s", h.volatile())
+	}
+	return h.checkSpace()
+}
+
+// checkState refuses a host on which there would be no way back.
+func (h *hostRun) checkState() error {
+	switch f := h.facts; {
 	case f.StateError != "":
 		return refused(h.Name, "look", h.ssh("df -h /var/lib /run"), "the host cannot keep hdeploy's state: %s", f.StateError)
 	case f.Profile.Path == "":
 		return refused(h.Name, "look", h.ssh("ls -l "+profiles.System), "the host has no system profile: there would be no generation to go back to")
 	}
-	if t := f.Transaction; t != nil && !t.State.Final() {
+	return nil
+}
+
+func (h *hostRun) checkLock() error {
+	if t := h.facts.Transaction; t != nil && !t.State.Final() {
 		return h.locked(t)
 	}
-	h.tellLast()
-	if f.Freeze.Stops(h.run.Action, h.run.Deployer) && !h.run.Force && h.run.changes() {
-		return h.frozen((&transaction.FrozenError{Freeze: *f.Freeze}).Error())
+	return nil
+}
+
+func (h *hostRun) checkFreeze() error {
+	f := h.facts.Freeze
+	if f.Stops(h.run.Action, h.run.Deployer) && !h.run.Force && h.run.changes() {
+		return h.frozen((&transaction.FrozenError{Freeze: *f}).Error())
 	}
-	if f.Volatile != "" && h.run.changes() {
-		h.note("warning", "what hdeploy remembers on this host does not survive a reboot: %s; the last confirmed systems are kept below %s", f.Volatile, profiles.RootsDir)
-	}
-	return h.checkSpace()
+	return nil
+}
+
+func (h *hostRun) volatile() string {
+	return fmt.Sprintf("what hdeploy remembers on this host does not survive a reboot: %s; the last confirmed systems are kept below %s", h.facts.Volatile, profiles.RootsDir)
 }
 
 func (h *hostRun) frozen(why string) error {

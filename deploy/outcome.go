@@ -23,6 +23,10 @@ const (
 	Unreachable    Word = "unreachable"     // no connection before the first change
 	Failed         Word = "failed"          // evaluation, build or copy failed; nothing was changed
 	Interrupted    Word = "interrupted"     // stopped by the user
+	Healthy        Word = "healthy"         // all probes passed; nothing was touched
+	Unhealthy      Word = "unhealthy"       // a probe did not pass; nothing was touched
+	Ready          Word = "ready"           // nothing was found that a deployment would fail for; nothing was touched
+	NotReady       Word = "not-ready"       // something was; nothing was touched
 	Unknown        Word = "unknown"         // superseded by somebody else's switch, or the host could not be asked
 )
 

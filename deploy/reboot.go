@@ -225,7 +225,7 @@ func (h *hostRun) probeAll(ctx context.Context, specs []probe.Spec) error {
 		return err
 	}
 	if onHost := from(specs, probe.FromHost); len(onHost) > 0 {
-		results, err := h.agent.Probe(limit, onHost)
+		results, err := h.agent.Probe(limit, onHost, nil)
 		if stopped := h.probesStopped(ctx); stopped != nil {
 			return stopped
 		}

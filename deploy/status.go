@@ -109,7 +109,13 @@ func (r StatusRequest) evaluate(ctx context.Context) (map[string]nix.Evaluated, 
 	for i, h := range r.Hosts {
 		attributes[i] = nix.Attribute{Host: h.Name, Path: h.Attribute}
 	}
-	all, err := program.Evaluate(ctx, r.Flake, attributes, nil)
+	return evaluateEach(ctx, program, r.Flake, attributes, nil)
+}
+
+// evaluateEach evaluates what can be evaluated; on is as in [nix.Nix.Evaluate].
+func evaluateEach(ctx context.Context, program *nix.Nix, flake string, attributes []nix.Attribute, on func(nix.Progress)) (map[string]nix.Evaluated, map[string]error) {
+	failures := map[string]error{}
+	all, err := program.Evaluate(ctx, flake, attributes, on)
 	if err == nil {
 		return all, nil
 	}
@@ -117,7 +123,7 @@ func (r StatusRequest) evaluate(ctx context.Context) (map[string]nix.Evaluated, 
 	for _, one := range attributes {
 		alone, err := map[string]nix.Evaluated(nil), err
 		if len(attributes) > 1 {
-			alone, err = program.Evaluate(ctx, r.Flake, []nix.Attribute{one}, nil)
+			alone, err = program.Evaluate(ctx, flake, []nix.Attribute{one}, nil)
 		}
 		if err != nil {
 			failures[one.Host] = err

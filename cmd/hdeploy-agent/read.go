@@ -40,6 +40,10 @@ func (a agent) read(ctx context.Context, method string, params json.RawMessage, 
 		return decoded(params, func(p protocol.ActivationLogRequest) (any, error) { return a.activationLog(p) })
 	case protocol.MethodJournal:
 		return decoded(params, func(p protocol.JournalRequest) (any, error) { return a.journal(ctx, p) })
+	case protocol.MethodRecorded:
+		return a.recorded()
+	case protocol.MethodCheck:
+		return decoded(params, func(p protocol.CheckRequest) (any, error) { return a.check(ctx, p) })
 	case protocol.MethodFreeze:
 		return decoded(params, func(p protocol.FreezeRequest) (any, error) { return a.freeze(ctx, p) })
 	case protocol.MethodUnfreeze:

@@ -70,7 +70,7 @@ func (a agent) handle(ctx context.Context, method string, params json.RawMessage
 	case protocol.MethodRecall:
 		return decoded(params, func(p protocol.RecallRequest) (any, error) { return a.recallOne(p) })
 	case protocol.MethodProbe:
-		return decoded(params, func(p protocol.ProbeRequest) (any, error) { return a.probe(ctx, p) })
+		return decoded(params, func(p protocol.ProbeRequest) (any, error) { return a.probe(ctx, p, emit) })
 	}
 	return a.read(ctx, method, params, emit)
 }
@@ -284,19 +284,6 @@ func (a agent) decided(r *transaction.Record, err error) (any, error) {
 		return nil, err
 	}
 	return a.status(*r), nil
-}
-
-func (a agent) probe(ctx context.Context, p protocol.ProbeRequest) (any, error) {
-	for _, s := range p.Probes {
-		if err := s.Validate(); err != nil {
-			return nil, refuse("probe %s: %v", s.Name, err)
-		}
-	}
-	running, err := filepath.EvalSymlinks("/run/current-system")
-	if err != nil {
-		return nil, err
-	}
-	return probe.Run(ctx, p.Probes, &probe.Host{Systemd: systemd.Of(running), NewSystem: running}, nil), nil
 }
 
 // status tells a record with the time that is left now.

@@ -49,6 +49,8 @@ func newApp(s streams) *cli.App {
 			confirmCommand(s),
 			abortCommand(s),
 			statusCommand(s),
+			probeCommand(s),
+			checkCommand(s),
 			generationsCommand(s),
 			historyCommand(s),
 			logCommand(s),

@@ -10,6 +10,7 @@ import (
 
 	"github.com/hbohlen/hdeploy/deploy"
 	"github.com/hbohlen/hdeploy/deploy/display"
+	"github.com/hbohlen/hdeploy/profiles/probe"
 )
 
 // completeCommand is what the shells call. It is not part of the command tree:
@@ -88,6 +89,7 @@ type typed struct {
 	flags     []cli.Flag // that may follow
 	value     cli.Flag   // the option whose value comes next, or nil
 	ended     bool       // "--" was there
+	list      bool       // --list was there
 	arguments []string
 	config    string
 }
@@ -104,6 +106,7 @@ func readTyped(app *cli.App, words []string) typed {
 		case strings.HasPrefix(word, "-") && !t.ended:
 			name, value, isAttached := strings.Cut(word, "=")
 			flag := findFlag(t.flags, name)
+			t.list = t.list || name == "--list"
 			switch {
 			case flag == nil || !takesValue(flag):
 			case isAttached:
@@ -183,10 +186,12 @@ func attached(flag cli.Flag, name, value string) []candidate {
 
 func arguments(s streams, t typed) []candidate {
 	switch t.command.Name {
-	case "switch", "boot", "test", "dry-activate", "build", "push", "reboot", "status", "lock", "unlock":
+	case "switch", "boot", "test", "dry-activate", "build", "push", "reboot", "status", "check", "lock", "unlock":
 		return hostCandidates(s, t)
 	case "generations", "history", "log", "rollback", "attach", "confirm", "abort":
 		return oneHost(s, t)
+	case "probe":
+		return probeArguments(s, t)
 	case "help":
 		return commands(newApp(s))
 	case "completion":
@@ -229,6 +234,41 @@ func oneHost(s streams, t typed) []candidate {
 		return nil
 	}
 	return slices.DeleteFunc(hostCandidates(s, t), func(c candidate) bool { return strings.HasPrefix(c.word, "@") })
+}
+
+// probeArguments are the hosts, then the probes of the one that is on the line; or,
+// with --list, the kinds.
+func probeArguments(s streams, t typed) []candidate {
+	if t.list {
+		var found []candidate
+		for _, k := range probe.Catalogue() {
+			if !slices.Contains(t.arguments, k.Kind) {
+				found = append(found, candidate{k.Kind, k.Text})
+			}
+		}
+		return found
+	}
+	if len(t.arguments) == 0 {
+		return hostCandidates(s, t)
+	}
+	inventory, err := loadInventory(commonOptions{config: t.config}, s)
+	if err != nil {
+		return nil
+	}
+	selected, err := inventory.Select(t.arguments[:1])
+	if err != nil {
+		return nil
+	}
+	var found []candidate
+	for _, h := range selected {
+		for _, p := range h.Probes {
+			known := slices.ContainsFunc(found, func(c candidate) bool { return c.word == p.Name })
+			if !known && safeWord.MatchString(p.Name) && !slices.Contains(t.arguments, p.Name) {
+				found = append(found, candidate{p.Name, "probe of kind " + p.Kind})
+			}
+		}
+	}
+	return found
 }
 
 func plainCandidates(words []string) []candidate {

@@ -51,7 +51,7 @@ Options may stand anywhere; "--" ends them.
 Start with: hdeploy switch --dry-run HOST
 Exit codes: 0 all well, 2 usage or configuration, 3 evaluation or build failed,
 4 copy failed, 5 refused, 6 unreachable, 7 rolled back, 8 look at the host now,
-9 degraded, 10 interrupted, 11 probes failed, 1 internal error.
+9 degraded, 10 interrupted, 11 not healthy or not ready, 1 internal error.
 `
 }
 

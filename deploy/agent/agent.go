@@ -297,11 +297,32 @@ func (a *Agent) Abort(ctx context.Context, r protocol.DecideRequest) (*protocol.
 	return a.status(ctx, protocol.MethodAbort, r, nil)
 }
 
-// Probe judges the host as it is.
-func (a *Agent) Probe(ctx context.Context, specs []probe.Spec) ([]probe.Result, error) {
+// Probe judges the host as it is; on, which may be nil, is called with each
+// verdict as it comes.
+func (a *Agent) Probe(ctx context.Context, specs []probe.Spec, on func(probe.Result)) ([]probe.Result, error) {
 	var results []probe.Result
-	err := a.client.Call(ctx, protocol.MethodProbe, protocol.ProbeRequest{Probes: specs}, &results, nil)
+	tell := func(body json.RawMessage) {
+		var r probe.Result
+		if on != nil && json.Unmarshal(body, &r) == nil {
+			on(r)
+		}
+	}
+	err := a.client.Call(ctx, protocol.MethodProbe, protocol.ProbeRequest{Probes: specs}, &results, tell)
 	return results, err
+}
+
+// Recorded returns the probes that the host itself keeps for what it runs.
+func (a *Agent) Recorded(ctx context.Context) (protocol.RecordedResult, error) {
+	var result protocol.RecordedResult
+	err := a.client.Call(ctx, protocol.MethodRecorded, protocol.RecordedRequest{}, &result, nil)
+	return result, err
+}
+
+// Check tells what a deployment would meet.
+func (a *Agent) Check(ctx context.Context, r protocol.CheckRequest) (protocol.CheckResult, error) {
+	var result protocol.CheckResult
+	err := a.client.Call(ctx, protocol.MethodCheck, r, &result, nil)
+	return result, err
 }
 
 // Reboot asks for a reboot of the host.

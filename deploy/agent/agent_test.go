@@ -155,7 +155,7 @@ func TestCalls(t *testing.T) {
 	if got, err := a.Log(ctx, "abcd1234", 3); err != nil || len(got) != 1 || got[0] != "last line" {
 		t.Errorf("log: %v, %v", got, err)
 	}
-	if got, err := a.Probe(ctx, nil); err != nil || len(got) != 1 || got[0].Name != "web" {
+	if got, err := a.Probe(ctx, nil, nil); err != nil || len(got) != 1 || got[0].Name != "web" {
 		t.Errorf("probe: %v, %v", got, err)
 	}
 	line := ""

@@ -62,6 +62,13 @@ func (a *answer) text(width int, st style) string {
 		switch {
 		case !known:
 			p.headline(st.bad, Clean(host), "no outcome", "the run ended before it could say anything about this host")
+		case asksHealth(o):
+			if isGood(o) {
+				good++
+			}
+			if !a.onlyBad || !isGood(o) {
+				p.health(Clean(host), o, told)
+			}
 		case isGood(o):
 			good++
 			if !a.onlyBad || isAnswer(o) {
@@ -335,6 +342,8 @@ func meaningOf(host string, o event.Outcome) string {
 		wanted = fmt.Sprintf("generation %d", o.Generation)
 	}
 	switch o.Outcome {
+	case "healthy", "unhealthy", "ready", "not-ready":
+		return healthMeaning(o)
 	case "unchanged":
 		return unchangedMeaning(o)
 	case "committed":

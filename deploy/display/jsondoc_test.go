@@ -32,7 +32,7 @@ func TestDocNamesEveryField(t *testing.T) {
 	for heading, typ := range map[string]reflect.Type{
 		"phase": reflect.TypeFor[event.Step](), "progress": reflect.TypeFor[event.Progress](),
 		"line": reflect.TypeFor[event.Line](), "note": reflect.TypeFor[event.Note](),
-		"plan": reflect.TypeFor[event.Plan](), "probe": reflect.TypeFor[event.Probe](), "deadline": reflect.TypeFor[event.Deadline](),
+		"plan": reflect.TypeFor[event.Plan](), "probe": reflect.TypeFor[event.Probe](), "finding": reflect.TypeFor[event.Finding](), "deadline": reflect.TypeFor[event.Deadline](),
 		"outcome": reflect.TypeFor[event.Outcome](),
 	} {
 		wantFields(t, heading, sections[heading], typ)
@@ -119,7 +119,7 @@ func checkExample(t *testing.T, heading, line string) {
 		t.Errorf("%s: schema %d, type %q, time %v", heading, e.Schema, e.Type, e.Time)
 	}
 	set := 0
-	for _, p := range []bool{e.Step != nil, e.Progress != nil, e.Line != nil, e.Note != nil, e.Plan != nil, e.Probe != nil, e.Deadline != nil, e.Outcome != nil} {
+	for _, p := range []bool{e.Step != nil, e.Progress != nil, e.Line != nil, e.Note != nil, e.Plan != nil, e.Probe != nil, e.Finding != nil, e.Deadline != nil, e.Outcome != nil} {
 		if p {
 			set++
 		}

@@ -99,7 +99,13 @@ func (p plainLines) say(e event.Event) (state, text string) {
 	case e.Note != nil:
 		return Clean(e.Note.Level), oneLine(e.Note.Text)
 	case e.Probe != nil:
-		return "probe", probeText(*e.Probe)
+		p := *e.Probe
+		if e.Phase == event.Probing {
+			p.Policy = "" // at rest nothing is rolled back
+		}
+		return "probe", probeText(p)
+	case e.Finding != nil:
+		return Clean(string(e.Finding.Severity)), findingText(*e.Finding)
 	case e.Deadline != nil:
 		return "deadline", deadlineText(*e.Deadline)
 	default: // the answer tells the outcome
@@ -121,7 +127,9 @@ func probeText(p event.Probe) string {
 		text = "after the rollback: " + text
 	}
 	if p.Verdict != "pass" {
-		text += " (" + policyText(p.Policy) + ")"
+		if p.Policy != "" {
+			text += " (" + policyText(p.Policy) + ")"
+		}
 		if p.Expected != "" {
 			text += "; expected " + oneLine(p.Expected)
 		}

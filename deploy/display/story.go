@@ -85,6 +85,7 @@ func (s *story) apply(e event.Event) {
 		}
 	case e.Probe != nil:
 		c.judge(*e.Probe)
+	case e.Finding != nil: // the answer tells them
 	case e.Deadline != nil:
 		c.deadline = e.Time.Add(span(e.Deadline.Confirm))
 	case e.Outcome != nil:

@@ -160,6 +160,12 @@ func (c *chapter) tailOf(p *phase, sc screen) []string {
 
 func (c *chapter) probeLines(sc screen) []string {
 	var lines []string
+	switch {
+	case c.isProbed() && c.outcome != nil:
+		return nil // the answer tells them
+	case c.isProbed() && len(c.probes) > 0:
+		return c.watched(sc)
+	}
 	for _, p := range c.probes {
 		text := probeText(p)
 		switch {

@@ -29,10 +29,12 @@ const (
 	Commit    Phase = "commit"
 	Reboot    Phase = "reboot"
 	Rollback  Phase = "rollback"
+	Probing   Phase = "probe"
+	Checking  Phase = "check"
 )
 
 // Phases lists every phase in the order in which a run passes through them.
-var Phases = [...]Phase{Evaluate, Preflight, Build, Judge, Copy, Preview, Trial, Verify, Commit, Reboot, Rollback}
+var Phases = [...]Phase{Evaluate, Preflight, Build, Judge, Copy, Preview, Trial, Verify, Commit, Reboot, Rollback, Probing, Checking}
 
 // Sink receives events in the order in which they happened on each host. It
 // is called from several goroutines and must not block for long.
@@ -42,8 +44,8 @@ type Sink func(Event)
 // Type names which.
 type Event struct {
 	Time time.Time `json:"time"`
-	// Type is "phase", "progress", "line", "note", "plan", "probe", "deadline" or
-	// "outcome".
+	// Type is "phase", "progress", "line", "note", "plan", "probe", "finding",
+	// "deadline" or "outcome".
 	Type string `json:"type"`
 	// Host is empty for what concerns the whole run.
 	Host  string `json:"host,omitempty"`
@@ -55,6 +57,7 @@ type Event struct {
 	Note     *Note     `json:"note,omitempty"`
 	Plan     *Plan     `json:"plan,omitempty"`
 	Probe    *Probe    `json:"probe,omitempty"`
+	Finding  *Finding  `json:"finding,omitempty"`
 	Deadline *Deadline `json:"deadline,omitempty"`
 	Outcome  *Outcome  `json:"outcome,omitempty"`
 }
@@ -150,8 +153,8 @@ type Outcome struct {
 	// Code is the exit code that this host alone would give the run.
 	Code int `json:"code"`
 	// Action is the command that was wanted: "switch", "boot", "test", "rollback",
-	// "dry-activate", "build", "push", "reboot", "boot --reboot" or
-	// "boot --reboot --no-fallback".
+	// "dry-activate", "build", "push", "reboot", "boot --reboot",
+	// "boot --reboot --no-fallback", "probe" or "check".
 	Action string `json:"action,omitempty"`
 	// Closure is the store path that the run wanted on the host, Running what
 	// was seen to run at the end; empty where not known.
@@ -173,6 +176,10 @@ type Outcome struct {
 	Failed []Probe `json:"failed_probes,omitempty"`
 	// AfterRollback names those that did not pass on the previous system afterwards.
 	AfterRollback []Probe `json:"after_rollback,omitempty"`
+	// Probes is the answer of a command that only probes: every verdict.
+	Probes []Probe `json:"probes,omitempty"`
+	// Findings is the answer of a check.
+	Findings []Finding `json:"findings,omitempty"`
 	// Changes is the answer of a dry activation.
 	Changes *Changes `json:"changes,omitempty"`
 	// Journal is the end of what failed units said, before they were stopped.

@@ -20,6 +20,9 @@ type Attribute struct {
 	// nixosConfigurations.web1.config.system.build.toplevel. A name with a
 	// dot in it stands in double quotes.
 	Path string
+	// Login is who logs in on the host. Where it is set, Evaluated.Declared is
+	// asked for.
+	Login string
 }
 
 // Evaluated is what is known of a host's new system before it is built.
@@ -40,6 +43,9 @@ type Evaluated struct {
 	// hdeploy has probes for; nil where there is no configuration. See
 	// [Expectations] for its form.
 	Expectations json.RawMessage
+	// Declared is nil where it was not asked for, and where there is no
+	// configuration.
+	Declared *Declared
 }
 
 // Expectations is the form of Evaluated.Expectations. A service whose option
@@ -64,6 +70,7 @@ type Expectations struct {
 				ClusterJoinTokenPath string `json:"clusterJoinTokenPath"`
 				BinaryCachesPath     string `json:"binaryCachesPath"`
 				APIBaseURL           string `json:"apiBaseUrl"`
+				SecretsJSONPath      string `json:"secretsJsonPath"`
 			} `json:"settings"`
 			// HostName is the host's, RestartSec the unit's pause before a restart as
 			// the configuration has it.
@@ -139,8 +146,8 @@ func checkFlake(flake string) error {
 
 // wanted is a host with its attribute path in parts.
 type wanted struct {
-	host, attribute string
-	path            []string
+	host, attribute, login string
+	path                   []string
 	// configEnd is the length of the path up to and with "config", or 0.
 	configEnd int
 }
@@ -157,7 +164,7 @@ func parseAttributes(hosts []Attribute) ([]wanted, error) {
 			return nil, fmt.Errorf("evaluate %s: the host is wanted twice", h.Host)
 		}
 		seen[h.Host] = true
-		list = append(list, wanted{host: h.Host, attribute: h.Path, path: path, configEnd: slices.Index(path, "config") + 1})
+		list = append(list, wanted{host: h.Host, attribute: h.Path, login: h.Login, path: path, configEnd: slices.Index(path, "config") + 1})
 	}
 	return list, nil
 }
@@ -225,8 +232,12 @@ func expression(hosts []wanted) string {
 		if h.configEnd > 0 {
 			place, config = h.path[:h.configEnd-1], quoteList(h.path[:h.configEnd])
 		}
-		fmt.Fprintf(&list, "{ host = %s; attribute = %s; path = %s; place = %s; config = %s; }\n",
-			quote(h.host), quote(h.attribute), quoteList(h.path), quoteList(place), config)
+		login := "null"
+		if h.login != "" {
+			login = quote(h.login)
+		}
+		fmt.Fprintf(&list, "{ host = %s; attribute = %s; path = %s; place = %s; config = %s; login = %s; }\n",
+			quote(h.host), quote(h.attribute), quoteList(h.path), quoteList(place), config, login)
 	}
 	return fmt.Sprintf("(%s)\n[\n%s]", evaluateNix, list.String())
 }
@@ -349,6 +360,7 @@ type answer struct {
 		System       string          `json:"system"`
 		HostName     string          `json:"hostName"`
 		Expectations json.RawMessage `json:"expectations"`
+		Declared     *Declared       `json:"declared"`
 	} `json:"hosts"`
 }
 
@@ -371,7 +383,7 @@ func (a *answer) into(result map[string]Evaluated, hosts []wanted) error {
 		if !isStorePath(h.Derivation) || !strings.HasSuffix(h.Derivation, ".drv") || !isStorePath(h.Out) {
 			return &Error{Step: "evaluate", Host: h.Host, Cause: fmt.Sprintf("read the answer of nix: %q and %q are not a derivation and its output", h.Derivation, h.Out)}
 		}
-		one := Evaluated{DrvPath: h.Derivation, Output: h.Output, OutPath: h.Out, System: h.System, HostName: h.HostName}
+		one := Evaluated{DrvPath: h.Derivation, Output: h.Output, OutPath: h.Out, System: h.System, HostName: h.HostName, Declared: h.Declared}
 		if string(h.Expectations) != "null" {
 			one.Expectations = h.Expectations
 		}

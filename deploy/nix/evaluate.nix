@@ -4,7 +4,7 @@ wanted: outputs:
 let
   inherit (builtins)
     attrNames concatStringsSep elemAt filter foldl' genList head isAttrs isList
-    isString length listToAttrs map mapAttrs split substring tail trace;
+    isString length listToAttrs map mapAttrs match split substring tail trace;
 
   take = n: list: genList (elemAt list) (if length list < n then length list else n);
 
@@ -73,7 +73,7 @@ let
     else "${text (service.outputDir or "/var/lib/opnix/secrets")}/${path}";
 
   agent = config: service: {
-    settings = texts [ "baseDirectory" "clusterJoinTokenPath" "binaryCachesPath" "apiBaseUrl" ] (service.settings or { });
+    settings = texts [ "baseDirectory" "clusterJoinTokenPath" "binaryCachesPath" "secretsJsonPath" "apiBaseUrl" ] (service.settings or { });
     hostName = text (config.networking.hostName or null);
     restartSec = text (config.systemd.services.hercules-ci-agent.serviceConfig.RestartSec or null);
   };
@@ -86,6 +86,53 @@ let
     units = filter (name: (config.systemd.services or { }) ? ${name})
       [ "opnix-secrets" "onepassword-secrets" "hercules-ci-agent" ];
   };
+
+  # Every name stands for itself, or for what is called so. null where there is no such option.
+  names = set: if set == null then null else map (key: text (set.${key}.name or key)) (attrNames set);
+
+  unitName = name: if match ".+[.][a-z]+" name == null then "${name}.service" else name;
+
+  keyCount = user:
+    let keys = user.openssh.authorizedKeys or { }; in
+    length (keys.keys or [ ]) + length (keys.keyFiles or [ ]);
+
+  # What `hdeploy check` looks at. Only names are forced, and the text of OpNix's script, which holds none of its secrets.
+  declared = config: login:
+    let
+      services = config.systemd.services or { };
+      secrets = config.services.onepassword-secrets.secrets or { };
+      users = config.users.users or null;
+      consumers = builtins.concatMap (name: (secret { } name secrets.${name}).services)
+        (if config.services.onepassword-secrets.enable or false then attrNames secrets else [ ]);
+      looked = filter (name: services ? ${name})
+        (attrNames (listToAttrs (map (name: { inherit name; value = null; })
+          ([ "opnix-secrets" "onepassword-secrets" "hercules-ci-agent" ]
+            ++ map (name: let stem = match "(.+)[.]service" name; in if stem == null then name else head stem) consumers))));
+      relations = name: let service = services.${name}; in {
+        unit = "${name}.service";
+        orders = map unitName (strings (service.after or [ ]));
+        wants = map unitName (strings (service.wants or [ ]));
+        needs = map unitName (strings ((service.requires or [ ]) ++ (service.bindsTo or [ ]) ++ (service.requisite or [ ])));
+      };
+      units = config.systemd.units or null;
+    in
+    {
+      users = names users;
+      groups = names (config.users.groups or null);
+      relations = map relations looked;
+      units =
+        if units == null then null
+        else attrNames units ++ builtins.concatMap (name: strings (units.${name}.aliases or [ ])) (attrNames units);
+      opnix =
+        if !(services ? opnix-secrets) then null
+        else {
+          version = version (services.opnix-secrets.script or null);
+          # OpNix has it since 0.10.1, which does not wait for the services that wait for it.
+          givesUp = (services.opnix-secrets.serviceConfig or { }) ? RestartPreventExitStatus;
+        };
+      loginKeys = if users == null then null else keyCount (users.${login} or { });
+      home = text (users.${login}.home or null);
+    };
 
   describe = host:
     let
@@ -102,6 +149,7 @@ let
       system = system.system;
       hostName = if config == null then null else text (config.networking.hostName or null);
       expectations = if config == null then null else expectations config;
+      declared = if config == null || host.login == null then null else declared config host.login;
     };
 
   missing = filter (host: host.gap != null)

@@ -146,7 +146,7 @@ func TestEvaluateArguments(t *testing.T) {
 	if end := "--override-input\nnixpkgs\npath:/x\n\n"; !strings.HasSuffix(seen, end) || strings.Count(seen, "\neval\n") != 1 {
 		t.Errorf("one call, with the user's arguments at its end: %s", seen[len(seen)-100:])
 	}
-	if host := `{ host = "web1"; attribute = "nixosConfigurations.web1.config.system.build.toplevel"; path = [ "nixosConfigurations" "web1" "config" "system" "build" "toplevel" ]; place = [ "nixosConfigurations" "web1" ]; config = [ "nixosConfigurations" "web1" "config" ]; }`; !strings.Contains(seen, host) {
+	if host := `{ host = "web1"; attribute = "nixosConfigurations.web1.config.system.build.toplevel"; path = [ "nixosConfigurations" "web1" "config" "system" "build" "toplevel" ]; place = [ "nixosConfigurations" "web1" ]; config = [ "nixosConfigurations" "web1" "config" ]; login = null; }`; !strings.Contains(seen, host) {
 		t.Errorf("no %s in the expression", host)
 	}
 }
@@ -200,7 +200,7 @@ echo '`+strings.Replace(answerOne, "2.26.3", "2.18.1", 1)+`'`)
 		t.Errorf("calls: %s", seen)
 	}
 	var unknown *UnknownAttributeError
-	if _, err := n.Evaluate(t.Context(), "/x", []Attribute{{"web1", "nothing.web1"}}, nil); !errors.As(err, &unknown) || unknown.Attribute != "nothing" {
+	if _, err := n.Evaluate(t.Context(), "/x", []Attribute{{Host: "web1", Path: "nothing.web1"}}, nil); !errors.As(err, &unknown) || unknown.Attribute != "nothing" {
 		t.Errorf("got %v", err)
 	}
 }

@@ -97,6 +97,13 @@ func TestEveryCommandOfTheRunbookWorks(t *testing.T) {
 	systems := b.committed("1", "2", "3")
 
 	b.do("hdeploy status --no-flake HOST", 0, 0)
+	b.inventory.Probes = `["no-new-failed-units"]`
+	b.write("deploy.toml", b.inventory.String())
+	if said := b.do("hdeploy probe HOST --recorded", 0, 0); !strings.Contains(said, "healthy") {
+		t.Errorf("it does not say whether the host is healthy:\n%s", said)
+	}
+	b.inventory.Probes = ""
+	b.write("deploy.toml", b.inventory.String())
 	b.do(`hdeploy lock HOST -m "an incident"`, 0, 0)
 	b.deploy().require("refused", 5).requireFailure("an incident")
 	b.do("hdeploy rollback HOST", 0, 0)

@@ -86,6 +86,8 @@ in
         networking.hostName = host.hostName;
         nixpkgs.hostPlatform.system = derive.system;
         systemd.services = built.units.services;
+        systemd.units = built.units.definitions;
+        users = built.services.accounts;
         services = if host.expectations then built.services.options else { };
       };
     };

@@ -430,6 +430,29 @@ in
   sshdConfig = builtins.toFile "sshd_config" sshdConfigText;
   nixConfig = builtins.toFile "nix.conf" nixConfigText;
 
+  aliased = opnixEnabled && opnix.alias;
+
+  # What config.users shows.
+  accounts =
+    let
+      named = names: builtins.listToAttrs (map (name: { inherit name; value = { inherit name; }; }) names);
+      login = home: { inherit home; openssh.authorizedKeys.keys = [ "the deployer's" ] ++ host.authorizedKeys; };
+    in
+    {
+      users =
+        named ([ "nobody" "sshd" ] ++ (if herculesEnabled then [ "hercules-ci-agent" ] else [ ]))
+        // builtins.mapAttrs (name: login: login // { inherit name; }) (
+          { root = login "/root"; }
+          // builtins.listToAttrs (map (name: { inherit name; value = login "/home/${name}"; }) host.admins)
+        );
+      groups = named (
+        [ "root" "nogroup" ]
+        ++ host.admins
+        ++ (if opnixEnabled then [ "onepassword-secrets" ] else [ ])
+        ++ (if herculesEnabled then [ "hercules-ci-agent" ] else [ ])
+      );
+    };
+
   options = {
     onepassword-secrets = {
       enable = opnixEnabled;

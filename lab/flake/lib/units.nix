@@ -222,19 +222,38 @@ let
       }
     ];
 
+  # The words behind KEY= of a unit's text.
+  relation =
+    key: unit:
+    let
+      lines = builtins.filter builtins.isString (builtins.split "\n" all.${unit});
+      values = builtins.filter (value: value != null) (map (builtins.match "[ ]*${key}=(.*)") lines);
+    in
+    builtins.filter (word: builtins.isString word && word != "") (
+      builtins.concatMap (value: builtins.split " +" (builtins.head value)) values
+    );
+
   serviceName = unit: builtins.match "(.+)\\.service" unit;
 in
 {
   directory = derive.tree "system-units" entries;
 
-  # What config.systemd.services shows.
+  # What config.systemd.services shows: the relations, and which settings of the service there are.
   services = builtins.listToAttrs (
     map (unit: rec {
       name = builtins.head (serviceName unit);
       value = {
         enable = true;
+        after = relation "After" unit;
+        wants = relation "Wants" unit;
+        requires = relation "Requires" unit;
+        serviceConfig = if builtins.match ".*RestartPreventExitStatus=.*" all.${unit} == null then { } else { RestartPreventExitStatus = "65 75"; };
       }
       // services.details.${name} or { };
     }) (builtins.filter (unit: serviceName unit != null) (names all))
   );
+  # What config.systemd.units shows.
+  definitions = builtins.mapAttrs (unit: _: {
+    aliases = if unit == "opnix-secrets.service" && services.aliased then [ "onepassword-secrets.service" ] else [ ];
+  }) all;
 }
