@@ -142,7 +142,8 @@ func (in *inquiry) file(path, secret string, f flaw) {
 		found = found.because("secret " + secret)
 	}
 	missing := f.class == "missing-file" || f.class == "no-token"
-	if in.ranBefore && (missing && in.brokenBefore || in.host.Baseline.unchangedFile(path)) {
+	content := f.class == "empty-token" || f.class == "empty-file" || f.class == "no-login-key"
+	if in.ranBefore && (missing && in.brokenBefore || in.host.Baseline.unchangedFile(path, content)) {
 		found.verdict, found.class = Unknown, ClassFailedBefore
 	}
 	if missing || f.class == "empty-file" {
@@ -151,9 +152,10 @@ func (in *inquiry) file(path, secret string, f flaw) {
 	in.found = append(in.found, found)
 }
 
-// unchangedFile says that nothing was done to a file since before the trial; of one
-// that does not exist, that nothing was done to the directory it would be in.
-func (b *Baseline) unchangedFile(path string) bool {
+// unchangedFile says that nothing was done to a file since before the trial, or to its
+// content alone: OpNix sets the token's owner and mode whenever it runs. Of a file that
+// does not exist it says that nothing came or went in the directory it would be in.
+func (b *Baseline) unchangedFile(path string, content bool) bool {
 	if !b.sameBoot() {
 		return false
 	}
@@ -161,9 +163,13 @@ func (b *Baseline) unchangedFile(path string) bool {
 	for ; path != filepath.Dir(path); path = filepath.Dir(path) {
 		var stat syscall.Stat_t
 		err := syscall.Stat(path, &stat)
+		if err == nil && content {
+			return time.Unix(stat.Mtim.Unix()).Before(began)
+		}
 		if err == nil {
 			return time.Unix(stat.Ctim.Unix()).Before(began)
 		}
+		content = true
 		if !errors.Is(err, fs.ErrNotExist) {
 			return false
 		}

@@ -150,6 +150,28 @@ func TestOnePasswordTriedAgainAndAgain(t *testing.T) {
 	runOne(t, v.spec, v.host(nil)).want(t, Fail, "hung", "")
 }
 
+// An activation starts what failed once more: the same unit that fails again is not
+// the trial's fault, another one is.
+func TestOnePasswordFailedBeforeAndStartedAgain(t *testing.T) {
+	v := newVault(t)
+	failed := []string{"ActiveState=failed", "SubState=failed", "Result=exit-code", "ExecMainStatus=1"}
+	v.fragment("text")
+	v.change(opnixUnit, failed...)
+	v.write("token", "")
+	time.Sleep(20 * time.Millisecond)
+	b := v.before()
+	v.ranAgain(otherRun)
+	v.lines(otherRun, 0, "ERROR: Token file is empty!")
+	must(t, os.Chmod(filepath.Join(v.dir, "token"), 0o640)) // as OpNix does in each run
+	r := runOne(t, v.spec, v.host(b))
+	r.want(t, Unknown, ClassFailedBefore, "Token file is empty")
+	if MustRollBack([]Result{r}) {
+		t.Error("rolls back")
+	}
+	v.fragment("another")
+	runOne(t, v.spec, v.host(b)).want(t, Fail, "empty-token", "")
+}
+
 func TestOnePasswordDeadlock(t *testing.T) {
 	v := newVault(t)
 	v.show("hung.show")

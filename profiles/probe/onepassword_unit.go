@@ -74,7 +74,8 @@ func (in *inquiry) judgeFault(ctx context.Context) {
 	class, line := in.opnixFault(ctx, u)
 	hint := in.hint(class)
 	switch {
-	case in.brokenBefore:
+	case in.brokenBefore || in.sameFailing:
+		in.brokenBefore, in.ranBefore = true, true
 		in.found = append(in.found, failedBefore(opnixDone, u, line).try(hint))
 	case isRemoteFault(class):
 		in.found = append(in.found, unknown(class, opnixDone, describe(u)).because(line).try(hint))

@@ -66,6 +66,7 @@ func (e Engine) tryBoot(ctx context.Context, r Record) error {
 		return e.abort(ctx, r.ID, ActivationFailed, "the new system was booted, and did not finish its boot: %v", err)
 	}
 	units, err := e.Host.NewlyFailing(bound, r)
+	units = notJudged(r.Probes, units)
 	switch {
 	case err != nil && errors.Is(context.Cause(bound), errMoved):
 		return ErrRefused

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/hbohlen/hdeploy/profiles/probe"
@@ -131,10 +132,22 @@ func (e Engine) judgeFailedUnits(ctx, bound context.Context, r Record) error {
 	if err != nil {
 		return e.failed(ctx, r, 4, fmt.Sprintf("units failed, and which ones could not be read: %v", err))
 	}
+	if blamed := notJudged(r.Probes, units); len(blamed) > 0 {
+		return e.failed(ctx, r, 4, "units failed that did not fail before: "+strings.Join(blamed, ", "), blamed...)
+	}
 	if len(units) > 0 {
-		return e.failed(ctx, r, 4, "units failed that did not fail before: "+strings.Join(units, ", "), units...)
+		return e.activated(ctx, r, 4, "switch-to-configuration exited 4, for units that a probe judges: "+strings.Join(units, ", "))
 	}
 	return e.activated(ctx, r, 4, "switch-to-configuration exited 4, for units that failed before the deployment too, or that a probe ignores")
+}
+
+// notJudged leaves out the units that a preset judges: it can tell a fault of the
+// new system from one of a service elsewhere, which must not throw a good system away.
+func notJudged(probes []probe.Spec, units []string) []string {
+	judged := probe.Judged(probes)
+	return slices.DeleteFunc(slices.Clone(units), func(unit string) bool {
+		return slices.Contains(judged, bareNames([]string{unit})[0])
+	})
 }
 
 // failed goes back because of the activation; units are those that failed in it.

@@ -198,7 +198,8 @@ let
     ${opnixRun}
     echo "INFO: Systemd integration enabled - services will be managed automatically"
   '';
-  opnixStart = builtins.toFile "opnix-secrets-start" "set -e\n${opnixScript}";
+  script = name: body: "${derive.tree name [ { path = "start"; text = "set -e\n${body}"; } ]}/start";
+  opnixStart = script "opnix-secrets-start" opnixScript;
   opnixEnvironment = ''
     Environment=LAB_OPNIX=${opnix.version}
     Environment=LAB_VAULT=${vault}
@@ -242,8 +243,7 @@ let
     ${opnixEnvironment}
     ExecStart=/bin/bash ${opnixStart}
   '';
-  opnixAgain = builtins.toFile "opnix-secrets-restart-start" ''
-    set -e
+  opnixAgain = script "opnix-secrets-restart-start" ''
     echo "OpNix secrets changed, triggering service restart evaluation..."
     ${opnixRun} || true
     echo "OpNix service restart evaluation completed"

@@ -96,7 +96,7 @@ func (o opnix) process(tokenFile, configFile string) error {
 	}
 	log.Print("Initialized 1Password client successfully")
 	if os.Getenv("LAB_FAIL") == "hang" {
-		select {}
+		time.Sleep(24 * time.Hour)
 	}
 	if o.old {
 		err = o.oneByOne(config, owners, vault)
