@@ -76,7 +76,14 @@ var unitCases = []probeCase{
 		want:    answer{verdict: "pass", seen: "active/running"},
 		more:    true,
 	}, {
-		name:    "unit: it failed before and is not started again",
+		name:    "unit: it failed before, and nobody starts it again",
+		before:  shell("printf '[Service]\\nType=oneshot\\nExecStart=/usr/bin/false\\n' >/run/systemd/system/old.service; systemctl daemon-reload; systemctl start old.service || true"),
+		system:  settings{},
+		probes:  probe("old", "unit", `unit = "old.service"`, window),
+		outcome: "degraded",
+		want:    answer{verdict: "unknown", class: "failed-before", note: "failed before"},
+	}, {
+		name:    "unit: it failed before, is started again, and fails as before",
 		since:   fragile,
 		before:  breakFragile,
 		system:  fragile,
