@@ -238,22 +238,15 @@ func (t *trial) compare() error {
 	return errors.Join(wrong...)
 }
 
-// told are the answers of the probes on the new system, by name.
+// told are the answers of the probes about the new system, by name.
 func (t *trial) told() map[string]event.Probe {
 	answers := map[string]event.Probe{}
 	for _, e := range t.run.Events() {
-		if _, known := answers[nameOf(e)]; e.Probe != nil && !known {
+		if e.Probe != nil && !e.Probe.AfterRollback {
 			answers[e.Probe.Name] = *e.Probe
 		}
 	}
 	return answers
-}
-
-func nameOf(e event.Event) string {
-	if e.Probe == nil {
-		return ""
-	}
-	return e.Probe.Name
 }
 
 // verdicts is what was told, in a line.

@@ -43,7 +43,7 @@ var unitCases = []probeCase{
 		more:    true,
 	}, {
 		name:    "unit: the right one ended with the wrong result",
-		system:  units("web.service", unitText("sleep 3; echo cannot go on; exit 7")),
+		system:  units("web.service", unitText("echo cannot go on; sleep 3; exit 7")),
 		probes:  probe("web", "unit", `unit = "web.service"`, `settle = "4s"`, window),
 		outcome: "rolled-back",
 		want:    answer{verdict: "fail", class: "failed", seen: "exit status 7", note: "cannot go on", hint: "journalctl -u web.service"},
@@ -57,14 +57,14 @@ var unitCases = []probeCase{
 		more:    true,
 	}, {
 		name:    "unit: it passes, and dies while it is watched",
-		system:  units("web.service", unitText("sleep 4; echo it was too much; exit 1")),
+		system:  units("web.service", unitText("echo it was too much; sleep 4; exit 1")),
 		probes:  probe("web", "unit", `unit = "web.service"`, `deadline = "4s"`, `soak = "6s"`),
 		outcome: "rolled-back",
 		want:    answer{verdict: "fail", class: "failed", seen: "result exit-code", note: "it was too much"},
 		more:    true,
 	}, {
 		name:    "unit: it waits for its restart after RestartSec=120",
-		system:  units("web.service", unitText("sleep 3; echo crashing; exit 1", "Restart=always", "RestartSec=120")),
+		system:  units("web.service", unitText("echo crashing; sleep 3; exit 1", "Restart=always", "RestartSec=120")),
 		probes:  probe("web", "unit", `unit = "web.service"`, `settle = "4s"`, window),
 		outcome: "rolled-back",
 		want:    answer{verdict: "fail", class: "crash-loop", seen: "activating/auto-restart", note: "crashing"},
@@ -76,7 +76,14 @@ var unitCases = []probeCase{
 		want:    answer{verdict: "pass", seen: "active/running"},
 		more:    true,
 	}, {
-		name:    "unit: it failed before and is not started again",
+		name:    "unit: it failed before, and nobody starts it again",
+		before:  shell("printf '[Service]\\nType=oneshot\\nExecStart=/usr/bin/false\\n' >/run/systemd/system/old.service; systemctl daemon-reload; systemctl start old.service || true"),
+		system:  settings{},
+		probes:  probe("old", "unit", `unit = "old.service"`, window),
+		outcome: "degraded",
+		want:    answer{verdict: "unknown", class: "failed-before", note: "failed before"},
+	}, {
+		name:    "unit: it failed before, is started again, and fails as before",
 		since:   fragile,
 		before:  breakFragile,
 		system:  fragile,
@@ -141,7 +148,7 @@ var failedUnitsCases = []probeCase{
 		more:    true,
 	}, {
 		name:    "no-new-failed-units: a crash loop with RestartSec=120",
-		system:  units("web.service", unitText("sleep 4; echo crashing; exit 1", "Restart=always", "RestartSec=120")),
+		system:  units("web.service", unitText("echo crashing; sleep 4; exit 1", "Restart=always", "RestartSec=120")),
 		probes:  probe("no-new-failed-units", "no-new-failed-units", `deadline = "4s"`, `soak = "8s"`),
 		outcome: "rolled-back",
 		want:    answer{verdict: "fail", class: "failed", seen: "web.service is activating/auto-restart", note: "crashing"},
