@@ -266,7 +266,7 @@ let
       else
         ''
           After=network-online.target nss-lookup.target
-          Wants=network-online.target nss-lookup.target
+          Wants=network-online.target
           StartLimitIntervalSec=1h
           StartLimitBurst=2
         ''
