@@ -50,7 +50,7 @@ func TestProbeThatFailsRollsBackAndSaysWhatItSaw(t *testing.T) {
 	}, {
 		name:   "http from the deployer",
 		probes: `["site"]`,
-		tables: fmt.Sprintf("[probes.site]\nkind = \"http\"\nurl = \"http://%s:8080/health\"\nfrom = \"deployer\"\ndeadline = \"2s\"\n", s.host.Address),
+		tables: fmt.Sprintf("[probes.site]\nkind = \"http\"\nurl = \"http://%s:8080/health\"\nstatus = 200\nfrom = \"deployer\"\ndeadline = \"2s\"\n", s.host.Address),
 		probe:  "site", expected: "200", seen: "refused",
 	}, {
 		name:   "command on the host",
