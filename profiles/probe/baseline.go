@@ -146,6 +146,13 @@ func (b *Baseline) failedBefore(u systemd.Unit) bool {
 	return b.untouched(u) || u.Restarts > before.Restarts
 }
 
+// failedToo says whether u failed before the trial, and fails again or was not
+// started any more since: an activation starts what failed once more, and forgets
+// the failure of what it does not start.
+func (b *Baseline) failedToo(u systemd.Unit) bool {
+	return b != nil && b.Units[u.ID].Failing() && u.Job == 0 && (u.Failing() || u.Active == "inactive")
+}
+
 // untouched says whether the unit runs, or ended, in the invocation of the baseline.
 func (b *Baseline) untouched(u systemd.Unit) bool {
 	if b == nil || u.Invocation == "" {

@@ -199,7 +199,7 @@ func (v *agentVisit) look(ctx context.Context) {
 	v.enabled()
 	v.ordered()
 	switch {
-	case v.host.Baseline.failedBefore(v.unit):
+	case v.host.Baseline.failedToo(v.unit):
 		v.add(failedBefore(agentExpected, v.unit, v.lastWords(ctx, v.unit)).try(v.readLog()))
 	case v.unit.Active == "active" && v.unit.Sub == "running" && v.unit.Result == "success" && v.unit.Job == 0:
 		v.running(ctx)

@@ -210,7 +210,7 @@ func (*HTTPSpec) units() []string { return nil }
 
 func (h *HTTPSpec) try(ctx context.Context, a attempt) finding {
 	expected := h.expected()
-	transport := &http.Transport{DisableKeepAlives: true, MaxResponseHeaderBytes: 64 << 10, ForceAttemptHTTP2: true}
+	transport := &http.Transport{DisableKeepAlives: true, MaxResponseHeaderBytes: 64 << 10}
 	defer transport.CloseIdleConnections()
 	client := &http.Client{Transport: transport}
 	if !h.FollowRedirects {

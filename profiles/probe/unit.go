@@ -142,7 +142,7 @@ func (u *UnitSpec) try(ctx context.Context, a attempt) finding {
 	class, seen := u.flaw(found, now)
 	switch {
 	case class == "":
-	case a.host.Baseline.failedBefore(found), u.flawedBefore(class, found, a.host.Baseline):
+	case a.host.Baseline.failedToo(found), u.flawedBefore(class, found, a.host.Baseline):
 		return failedBefore(expected, found, "").try(u.hint(class))
 	default:
 		f := fail(class, expected, seen).try(u.hint(class))

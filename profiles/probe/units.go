@@ -47,7 +47,7 @@ func loadOf(u systemd.Unit) string {
 
 func failedBefore(expected string, u systemd.Unit, evidence string) finding {
 	if evidence == "" {
-		evidence = "it failed before the trial, which did not start it again"
+		evidence = "it failed before the trial already"
 	}
 	return unknown(ClassFailedBefore, expected, describe(u)).because(evidence)
 }

@@ -64,8 +64,3 @@ func (b *Baseline) textChanged(u systemd.Unit) bool {
 	before, now := b.Texts[u.ID], digest(readUnitText(u))
 	return before != "" && now != "" && before != now
 }
-
-// sameFailing says that the unit failed before the trial with the file that it has now.
-func (b *Baseline) sameFailing(u systemd.Unit) bool {
-	return b != nil && b.Texts[u.ID] != "" && b.Texts[u.ID] == digest(readUnitText(u)) && b.Units[u.ID].Failing()
-}
