@@ -264,7 +264,7 @@ func TestHerculesFailedBefore(t *testing.T) {
 	}
 	a.spec.Deadline, a.spec.Interval = 2*time.Second, 2*time.Second
 	a.change("hercules-ci-agent.service", "InvocationID=00000000000000000000000000000002")
-	a.judge(t, b).want(t, Fail, "crash", "")
+	a.judge(t, b).want(t, Unknown, ClassFailedBefore, "")
 }
 
 // unitLog puts lines in place as what the unit's processes wrote in all their runs.
