@@ -123,10 +123,10 @@ func TestCheckOfConfigurations(t *testing.T) {
 	r.requireFinding(event.Warning, "agent files", "binaryCachesPath")
 	r.requireFinding(event.Remark, "agent files", "secrets.json")
 
-	// An OpNix without this line is older than 0.10.1.
-	s.inWorkstation("sed -i 's/RestartPreventExitStatus=65 75//' flake/lib/services.nix")
-	check(withSecrets(nil)).require("not-ready", 11).requireFinding(event.Obstacle, "opnix version", "appSecret", "0.10.1")
-	check(settings{"opnix": settings{}}).require("ready", 0)
+	old := withSecrets(nil)
+	old["opnix"].(settings)["version"] = "0.8.0"
+	check(old).require("not-ready", 11).requireFinding(event.Obstacle, "opnix version", "appSecret", "0.10.1")
+	check(settings{"opnix": settings{"version": "0.8.0"}}).require("ready", 0)
 
 	s.inWorkstation("echo '{ }: 1 +' >flake/lib/default.nix")
 	s.checked().require("not-ready", 11).requireFinding(event.Obstacle, "evaluate")

@@ -125,7 +125,9 @@ func TestRollbackOfAHostWithoutAHistoryIsUnproven(t *testing.T) {
 	s := newSite(t, lab.HostOptions{Loader: lab.GRUB})
 	factory := s.running()
 	systems := s.committed("1", "2")
-	s.on("rm -rf /var/lib/hdeploy /run/hdeploy /nix/var/nix/gcroots/hdeploy")
+	// The supervisor of the last deployment may still be writing its history.
+	forget := func(what string) { s.on("for i in 1 2 3 4 5; do rm -rf " + what + " && exit; sleep 1; done; exit 1") }
+	forget("/var/lib/hdeploy /run/hdeploy /nix/var/nix/gcroots/hdeploy")
 	for _, want := range []string{systems[0], factory} {
 		// Each time without what the last rollback has left.
 		r := s.rollback().requireCommitted(s, want)
@@ -133,7 +135,8 @@ func TestRollbackOfAHostWithoutAHistoryIsUnproven(t *testing.T) {
 			t.Errorf("the plan was %+v", plan)
 		}
 		number := s.on("readlink /nix/var/nix/profiles/system | tr -dc 0-9")
-		s.on("rm -rf /var/lib/hdeploy; cd /nix/var/nix/profiles; ln -sfn $(ls -d system-*-link | sort -t- -k2 -n | while read l; do [ $(readlink $l) = " + want + " ] && { echo $l; break; }; done) system; rm system-" + number + "-link")
+		forget("/var/lib/hdeploy")
+		s.on("cd /nix/var/nix/profiles; ln -sfn $(ls -d system-*-link | sort -t- -k2 -n | while read l; do [ $(readlink $l) = " + want + " ] && { echo $l; break; }; done) system; rm system-" + number + "-link")
 	}
 	r := s.rollback().require("refused", 5).requireFailure("there is no system to go back to")
 	if r.Outcome.Failure.Step != "choose" {

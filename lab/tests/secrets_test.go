@@ -164,7 +164,7 @@ deadline = "1s"
 [probes.said]
 kind = "journal"
 unit = "opnix-secrets.service"
-must = [{ pattern = "^Successfully processed [0-9]+ secrets" }]
+must = [{ pattern = "Successfully processed [0-9]+ secrets" }]
 must_not = [{ pattern = "(?i)panic" }]
 soak = "0s"
 deadline = "4s"
