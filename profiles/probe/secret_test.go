@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"golang.org/x/crypto/ssh"
@@ -208,4 +209,17 @@ func FuzzSecret(f *testing.F) {
 			}
 		}
 	})
+}
+
+// Whoever owns the agent's directory may put a pipe in the place of a file, and hold
+// it open without a word.
+func TestReadSecretDoesNotWaitForAPipe(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "session.key")
+	must(t, syscall.Mkfifo(path, 0o600))
+	writer, err := os.OpenFile(path, os.O_RDWR, 0)
+	must(t, err)
+	defer writer.Close()
+	if _, err := readSecret(path); err == nil || !strings.Contains(err.Error(), "named pipe") {
+		t.Errorf("got %v", err)
+	}
 }
