@@ -177,6 +177,9 @@ type agentVisit struct {
 	units map[string]systemd.Unit
 	unit  systemd.Unit
 	found []finding
+	// old are the flaws of files that were there before the trial. An agent that is
+	// well in spite of them is not blamed for them.
+	old   []finding
 	notes []string
 }
 
@@ -210,6 +213,13 @@ func (v *agentVisit) look(ctx context.Context) {
 
 // verdict is the worst of what was found, and the rest as notes.
 func (v *agentVisit) verdict() finding {
+	if slices.ContainsFunc(v.found, func(f finding) bool { return f.verdict != Pass }) {
+		v.found = append(v.found, v.old...)
+	} else {
+		for _, f := range v.old {
+			v.note("as before the trial, %s: wanted %s, but %s", f.class, f.expected, f.seen)
+		}
+	}
 	i := slices.IndexFunc(v.found, func(f finding) bool { return f.class == ClassFailedBefore })
 	for _, verdict := range []string{Fail, Unknown, Pass} {
 		if i < 0 {
