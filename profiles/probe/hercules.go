@@ -199,16 +199,29 @@ func (v *agentVisit) look(ctx context.Context) {
 		return
 	}
 	v.files()
+	spoilt := len(v.found) > 0
 	v.enabled()
 	v.ordered()
 	switch {
-	case v.host.Baseline.failedToo(v.unit):
+	case v.host.Baseline.failedToo(v.unit) && !(spoilt && v.lackedServiceBefore(ctx)):
 		v.add(failedBefore(agentExpected, v.unit, v.lastWords(ctx, v.unit)).try(v.readLog()))
 	case v.unit.Active == "active" && v.unit.Sub == "running" && v.unit.Result == "success" && v.unit.Job == 0:
 		v.running(ctx)
 	default:
 		v.down(ctx)
 	}
+}
+
+// lackedServiceBefore says that the agent failed before the trial for want of the service,
+// which it asks only once it has read its files: what is wrong with those is new.
+func (v *agentVisit) lackedServiceBefore(ctx context.Context) bool {
+	before := v.host.Baseline.Units[v.unit.ID]
+	if before.Invocation == "" || before.Invocation == v.unit.Invocation {
+		return false
+	}
+	log, err := v.log(ctx, before.Invocation)
+	_, remote := match(agentRemote, log.lines)
+	return err == nil && remote && !refusedOrLocal(log.lines)
 }
 
 // verdict is the worst of what was found, and the rest as notes.

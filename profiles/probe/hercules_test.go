@@ -267,6 +267,29 @@ func TestHerculesFailedBefore(t *testing.T) {
 	a.judge(t, b).want(t, Unknown, ClassFailedBefore, "")
 }
 
+// Files that the trial spoilt are not excused by an outage before it, which the agent
+// only met because they were well.
+func TestHerculesFailedBeforeForAnotherReason(t *testing.T) {
+	for _, c := range []struct {
+		was, caches    string
+		verdict, class string
+	}{
+		{"HttpExceptionRequest: ConnectionFailure Network.Socket.getAddrInfo", "[]", Fail, "caches-shape"},
+		{"HttpExceptionRequest: ConnectionFailure Network.Socket.getAddrInfo", caches, Unknown, ClassFailedBefore},
+		{"AesonException: Error in $: expected Object", "[]", Unknown, ClassFailedBefore},
+	} {
+		a := newAgentHost(t)
+		a.show("crash.show")
+		a.enable()
+		b := a.before()
+		a.lines(b.Units["hercules-ci-agent.service"].Invocation, time.Hour, c.was)
+		a.change("hercules-ci-agent.service", "InvocationID="+otherRun)
+		a.write("secrets/binary-caches.json", c.caches)
+		a.lines(otherRun, 0, "AesonException: Error in $: expected Object")
+		a.judge(t, b).want(t, c.verdict, c.class, "")
+	}
+}
+
 // What was wrong with a file before the trial, and does not keep the agent from its
 // work, is told and not blamed on the trial.
 func TestHerculesFlawsOfBefore(t *testing.T) {
