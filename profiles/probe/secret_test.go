@@ -161,6 +161,7 @@ func TestSchema(t *testing.T) {
 		}
 	}
 	for _, text := range []string{``, `null`, `[]`, `{"type":"text"}`, `{"minItems":-1}`, `{"pattern":"a"}`, `{"properties":{"a":{"oneOf":[]}}}`,
+		`{"properties":{"a":null}}`, `{"anyOf":[null]}`, `{"anyOf":[]}`, `{"enum":[]}`,
 		strings.Repeat(`{"items":`, 40) + `{}` + strings.Repeat(`}`, 40), `{"title":"` + strings.Repeat("x", longestSchema) + `"}`} {
 		if _, err := parseSchema(text); err == nil {
 			t.Errorf("%.60s was taken", text)
