@@ -1,6 +1,7 @@
 package probe
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -23,7 +24,7 @@ type CommandSpec struct {
 	// ExitCode is the wanted exit code.
 	ExitCode int `json:"exit_code,omitempty"`
 	// Output is a regular expression (RE2) that the first 64 KiB of standard
-	// output must match; empty for any.
+	// output, without a line break at its end, must match; empty for any.
 	Output string `json:"output,omitempty"`
 	// User runs it with the user's id and groups and nothing of the caller's
 	// environment, which only root may; empty for the caller. Users of systemd's
@@ -93,7 +94,7 @@ func (c *CommandSpec) try(ctx context.Context, a attempt) finding {
 	if code := cmd.ProcessState.ExitCode(); code != c.ExitCode {
 		return fail("exit-code", expected, ending(cmd.ProcessState)).because(evidence)
 	}
-	if pattern, err := regexp.Compile(c.Output); err != nil || !pattern.Match(output.kept.Bytes()) {
+	if pattern, err := regexp.Compile(c.Output); err != nil || !pattern.Match(withoutLastBreak(output.kept.Bytes())) {
 		return fail("output", expected, fmt.Sprintf("the output of %d bytes does not match", output.kept.Len())).because(evidence)
 	}
 	return pass(expected, ending(cmd.ProcessState))
@@ -196,6 +197,10 @@ func ending(state *os.ProcessState) string {
 	}
 	return "it was ended by " + strings.TrimPrefix(state.String(), "signal: ")
 }
+
+// withoutLastBreak is what a program printed as a shell's $(...) has it, so that ^…$ means
+// all of a single line.
+func withoutLastBreak(output []byte) []byte { return bytes.TrimSuffix(output, []byte("\n")) }
 
 func lastLine(text string) string {
 	text = strings.TrimSpace(text)

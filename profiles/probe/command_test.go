@@ -31,6 +31,8 @@ func TestCommand(t *testing.T) {
 		{"other code", CommandSpec{Argv: []string{"/bin/sh", "-c", "echo reason >&2; exit 3"}}, Fail, "exit-code", "reason"},
 		{"wanted code", CommandSpec{Argv: []string{"/bin/sh", "-c", "exit 3"}, ExitCode: 3}, Pass, "", ""},
 		{"output", CommandSpec{Argv: []string{"/bin/echo", "all good"}, Output: "good$|good\n"}, Pass, "", ""},
+		{"all of the only line", CommandSpec{Argv: []string{"/bin/echo", "admin"}, Output: "^admin$"}, Pass, "", ""},
+		{"no more than one line", CommandSpec{Argv: []string{"/bin/echo", "admin\nroot"}, Output: "^admin$"}, Fail, "output", "root"},
 		{"other output", CommandSpec{Argv: []string{"/bin/echo", "bad"}, Output: "good"}, Fail, "output", "bad"},
 		{"output beyond the cap", CommandSpec{Argv: []string{"/bin/sh", "-c", "i=0; while [ $i -lt 9000 ]; do echo 0123456789; i=$((i+1)); done; echo good"}, Output: "good"}, Fail, "output", "65536"},
 		{"no such program", CommandSpec{Argv: []string{"/no/such/program"}}, Fail, "not-started", "no such file"},

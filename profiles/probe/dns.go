@@ -16,7 +16,8 @@ import (
 
 // DNSSpec asks for the records of a name, the way programs on the machine that
 // asks do: /etc/hosts and the search domains of /etc/resolv.conf count, and a
-// name with a stop at its end is searched nowhere.
+// name with a stop at its end is searched nowhere. With a Server, that alone is
+// asked, whatever /etc/hosts and /etc/nsswitch.conf say.
 //
 // A name that does not exist, or has other answers, fails. A server that gives
 // no answer, or says that it could not find one, is somebody else's fault, and
@@ -158,6 +159,22 @@ func (d *DNSSpec) resolver() *net.Resolver {
 }
 
 func (d *DNSSpec) ask(ctx context.Context) (answers []string, err error) {
+	if byAddress := slices.Contains([]string{anyAddress, "A", "AAAA", "CNAME"}, d.Type); d.Server != "" && byAddress {
+		answers, err = d.askServer(ctx)
+	} else {
+		answers, err = d.askResolver(ctx)
+	}
+	for i, answer := range answers {
+		answers[i] = d.canonical(answer)
+	}
+	// What could be read of an answer counts, whatever else was in it.
+	if len(answers) > 0 && answers[0] != "" {
+		return answers, nil
+	}
+	return nil, err
+}
+
+func (d *DNSSpec) askResolver(ctx context.Context) (answers []string, err error) {
 	r := d.resolver()
 	switch d.Type {
 	case "A":
@@ -185,14 +202,7 @@ func (d *DNSSpec) ask(ctx context.Context) (answers []string, err error) {
 	default:
 		answers, err = addresses(ctx, r, "ip", d.Query)
 	}
-	for i, answer := range answers {
-		answers[i] = d.canonical(answer)
-	}
-	// What could be read of an answer counts, whatever else was in it.
-	if len(answers) > 0 && answers[0] != "" {
-		return answers, nil
-	}
-	return nil, err
+	return answers, err
 }
 
 func addresses(ctx context.Context, r *net.Resolver, network, name string) ([]string, error) {

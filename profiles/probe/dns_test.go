@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -154,6 +155,82 @@ func TestDNSOfThisMachine(t *testing.T) {
 	s := quick(KindDNS)
 	s.Ask = &DNSSpec{Query: "localhost", Type: anyAddress, Answers: []string{"127.0.0.1"}}
 	runOne(t, s, newStandIn(t).host(nil)).want(t, Pass, "", "127.0.0.1")
+}
+
+// A server that is named is really asked: this machine's own names say nothing of it.
+func TestDNSNamedServerAloneIsAsked(t *testing.T) {
+	knows := zone{records: map[string][]record{"localhost.": {{typeA, addressOf("192.0.2.7")}}}}.serve(t)
+	ignorant := zone{}.serve(t)
+	for _, c := range []struct {
+		server, kind, verdict, class, contains string
+	}{
+		{knows, anyAddress, Pass, "", "192.0.2.7"},
+		{knows, "A", Pass, "", "192.0.2.7"},
+		{knows, "CNAME", Pass, "", "localhost"},
+		{knows, "AAAA", Fail, "no-such-record", ""},
+		{ignorant, anyAddress, Fail, "no-such-record", "no such host"},
+		{ignorant, "CNAME", Fail, "no-such-record", ""},
+	} {
+		s := quick(KindDNS)
+		s.Ask = &DNSSpec{Query: "localhost", Type: c.kind, Server: c.server}
+		r := runOne(t, s, newStandIn(t).host(nil))
+		r.want(t, c.verdict, c.class, c.contains)
+		if strings.Contains(r.Seen, "127.0.0.1") {
+			t.Errorf("%s: /etc/hosts answered: %+v", c.kind, r)
+		}
+	}
+}
+
+// forger answers with what is none, and then as cut off: the rest comes by TCP.
+func forger(t *testing.T, byTCP zone) string {
+	t.Helper()
+	stream, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	conn, err := net.ListenPacket("udp", stream.Addr().String())
+	must(t, err)
+	var serving sync.WaitGroup
+	serving.Go(func() {
+		for query := make([]byte, 512); ; {
+			n, from, err := conn.ReadFrom(query)
+			if err != nil {
+				return
+			}
+			elsewhere := zone{records: map[string][]record{"www.example.": {{typeA, addressOf("192.0.2.66")}}}}.answer(query[:n])
+			elsewhere[0] ^= 0xff // the id of another question
+			cut := zone{records: byTCP.records}.answer(query[:n])[:n]
+			binary.BigEndian.PutUint16(cut[2:], 0x8380) // TC
+			binary.BigEndian.PutUint16(cut[6:], 0)
+			for _, reply := range [][]byte{{1, 2, 3}, elsewhere, query[:n], cut} {
+				_, _ = conn.WriteTo(reply, from)
+			}
+		}
+	})
+	serving.Go(func() {
+		for {
+			client, err := stream.Accept()
+			if err != nil {
+				return
+			}
+			query := make([]byte, 512)
+			if n, err := client.Read(query); err == nil && n > 14 {
+				reply := byTCP.answer(query[2:n])
+				_, _ = client.Write(append(binary.BigEndian.AppendUint16(nil, uint16(len(reply))), reply...))
+			}
+			client.Close()
+		}
+	})
+	t.Cleanup(func() { conn.Close(); stream.Close(); serving.Wait() })
+	return stream.Addr().String()
+}
+
+func TestDNSTakesNoForgedAndNoCutAnswer(t *testing.T) {
+	s := quick(KindDNS)
+	s.Ask = &DNSSpec{Query: "www.example", Type: "A", Server: forger(t, zone{records: map[string][]record{"www.example.": {{typeA, addressOf("192.0.2.1")}}}})}
+	r := runOne(t, s, newStandIn(t).host(nil))
+	r.want(t, Pass, "", "192.0.2.1")
+	if strings.Contains(r.Seen, "192.0.2.66") {
+		t.Errorf("got %+v", r)
+	}
 }
 
 func TestServerAddress(t *testing.T) {

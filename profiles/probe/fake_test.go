@@ -60,7 +60,7 @@ for a; do
 	MESSAGE_ID=*) f=restarts ;;
 	_SYSTEMD_INVOCATION_ID=*) f=journal.${a#*=} ;;
 	_SYSTEMD_UNIT=*) if [ -e "$d/unitlog" ]; then f=unitlog; else f=journal.${a#*=}; fi ;;
-	--lines=1) [ $# -eq 5 ] && f=last ;;
+	--lines=1) [ $# -eq 6 ] && f=last ;;
 	esac
 done
 [ -e "$d/$f" ] && /bin/cat "$d/$f"

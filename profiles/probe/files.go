@@ -131,12 +131,19 @@ func checkPrivate(path, owner string, directory bool) flaw {
 // readSecret reads a file for its shape alone. The caller puts no byte of it,
 // and no error that may quote one, into a finding.
 func readSecret(path string) ([]byte, error) {
-	// A pipe put in the file's place must not hold the probe up.
+	// To open a pipe without a writer blocks.
 	file, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, err
 	}
 	defer file.Close()
+	// To read one whose writer says nothing does, too: who owns the directory can put
+	// it there.
+	if info, err := file.Stat(); err != nil {
+		return nil, err
+	} else if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s is a %s", path, typeOf(info))
+	}
 	content, err := io.ReadAll(io.LimitReader(file, secretLimit+1))
 	if err != nil {
 		return nil, err

@@ -84,29 +84,20 @@ func stateOf(path string) (FileState, error) {
 	}, nil
 }
 
-// sameFile says whether the file is the very one that the baseline saw, so that
-// what is wrong with it was wrong before the trial. One that was missing and still
-// is may be new in the system that is tried, and is blamed on it.
-func (b *Baseline) sameFile(path string) bool {
+// flawIsOld says whether what is wrong with a file was wrong before the trial: the file
+// is the very one that the baseline saw, or, of its mode and owners, has the same ones.
+// One that was missing and still is may be new in the system that is tried, and is
+// blamed on it.
+func (b *Baseline) flawIsOld(path string, f flaw) bool {
 	if b == nil {
 		return false
 	}
 	before, known := b.Files[path]
 	now, err := stateOf(path)
+	if f.class == "mode" || f.class == "owner" {
+		return known && err == nil && before.Mode == now.Mode && before.UID == now.UID && before.GID == now.GID
+	}
 	return known && err == nil && before == now
-}
-
-// fileFlaw is the finding for a file that is not as it should be: it is not blamed
-// on a trial that has not touched it.
-func (b *Baseline) fileFlaw(path string, f finding) finding {
-	if f.verdict != Fail || !b.sameFile(path) {
-		return f
-	}
-	f.verdict, f.class = Unknown, ClassFailedBefore
-	if f.evidence == "" {
-		f.evidence = path + " was the same before the trial"
-	}
-	return f
 }
 
 func (o *OnePasswordSpec) paths() []string {
@@ -122,5 +113,5 @@ func (o *OnePasswordSpec) paths() []string {
 
 func (h *HerculesSpec) paths() []string {
 	full := h.withDefaults()
-	return []string{full.TokenPath, full.CachesPath}
+	return []string{full.secrets(), full.TokenPath, full.CachesPath}
 }

@@ -177,6 +177,9 @@ type agentVisit struct {
 	units map[string]systemd.Unit
 	unit  systemd.Unit
 	found []finding
+	// old are the flaws of files that were there before the trial. An agent that is
+	// well in spite of them is not blamed for them.
+	old   []finding
 	notes []string
 }
 
@@ -196,10 +199,11 @@ func (v *agentVisit) look(ctx context.Context) {
 		return
 	}
 	v.files()
+	spoilt := len(v.found) > 0
 	v.enabled()
 	v.ordered()
 	switch {
-	case v.host.Baseline.failedToo(v.unit):
+	case v.host.Baseline.failedToo(v.unit) && !(spoilt && v.lackedServiceBefore(ctx)):
 		v.add(failedBefore(agentExpected, v.unit, v.lastWords(ctx, v.unit)).try(v.readLog()))
 	case v.unit.Active == "active" && v.unit.Sub == "running" && v.unit.Result == "success" && v.unit.Job == 0:
 		v.running(ctx)
@@ -208,8 +212,27 @@ func (v *agentVisit) look(ctx context.Context) {
 	}
 }
 
+// lackedServiceBefore says that the agent failed before the trial for want of the service,
+// which it asks only once it has read its files: what is wrong with those is new.
+func (v *agentVisit) lackedServiceBefore(ctx context.Context) bool {
+	before := v.host.Baseline.Units[v.unit.ID]
+	if before.Invocation == "" || before.Invocation == v.unit.Invocation {
+		return false
+	}
+	log, err := v.log(ctx, before.Invocation)
+	_, remote := match(agentRemote, log.lines)
+	return err == nil && remote && !refusedOrLocal(log.lines)
+}
+
 // verdict is the worst of what was found, and the rest as notes.
 func (v *agentVisit) verdict() finding {
+	if slices.ContainsFunc(v.found, func(f finding) bool { return f.verdict != Pass }) {
+		v.found = append(v.found, v.old...)
+	} else {
+		for _, f := range v.old {
+			v.note("as before the trial, %s: wanted %s, but %s", f.class, f.expected, f.seen)
+		}
+	}
 	i := slices.IndexFunc(v.found, func(f finding) bool { return f.class == ClassFailedBefore })
 	for _, verdict := range []string{Fail, Unknown, Pass} {
 		if i < 0 {

@@ -16,21 +16,24 @@ import (
 	"unicode/utf8"
 )
 
+// secrets is the directory with the agent's secrets.
+func (h HerculesSpec) secrets() string { return filepath.Join(h.BaseDirectory, "secrets") }
+
 // files looks at what the agent needs to start, without a byte of it leaving.
 func (v *agentVisit) files() {
-	v.flaw(v.traversable(v.BaseDirectory))
-	v.flaw(checkPrivate(filepath.Join(v.BaseDirectory, "secrets"), v.User, true))
+	v.flaw(v.BaseDirectory, v.traversable(v.BaseDirectory))
+	v.flaw(v.secrets(), checkPrivate(v.secrets(), v.User, true))
 	if f := checkPrivate(v.TokenPath, v.User, false); f.found() {
-		v.flaw(f)
+		v.flaw(v.TokenPath, f)
 	} else {
-		v.flaw(shapeOf(v.TokenPath, "token-shape", v.TokenPath+" holds one cluster join token",
+		v.flaw(v.TokenPath, shapeOf(v.TokenPath, "token-shape", v.TokenPath+" holds one cluster join token",
 			"copy the cluster join token anew from the Hercules CI dashboard", tokenFlaw))
 	}
 	if f := checkPrivate(v.CachesPath, v.User, false); f.found() {
-		v.flaw(f)
+		v.flaw(v.CachesPath, f)
 		return
 	}
-	v.flaw(shapeOf(v.CachesPath, "caches-shape", v.CachesPath+" holds caches of kind CachixCache or NixCache",
+	v.flaw(v.CachesPath, shapeOf(v.CachesPath, "caches-shape", v.CachesPath+" holds caches of kind CachixCache or NixCache",
 		"see binary-caches.json in the documentation of Hercules CI", func(content []byte) string {
 			problem, note := cachesFlaw(content)
 			if note != "" {
@@ -42,15 +45,26 @@ func (v *agentVisit) files() {
 
 // flaw adds what is wrong with a file. It is certain where nothing is under way
 // that may still write it.
-func (v *agentVisit) flaw(f flaw) {
+func (v *agentVisit) flaw(path string, f flaw) {
 	if !f.found() {
 		return
 	}
-	found := f.finding().surely(v.busy() == "")
+	found := f.finding()
 	if found.hint == "" {
 		found.hint = "is the file among services.onepassword-secrets.secrets? then systemctl status opnix-secrets.service"
 	}
-	v.add(found)
+	if v.host.Baseline.flawIsOld(path, f) && !v.hasNewText() {
+		v.old = append(v.old, found)
+		return
+	}
+	v.add(found.surely(v.busy() == ""))
+}
+
+// hasNewText says that the agent still runs with what an older unit file told it, so
+// that its being well says nothing of the files that the new one names.
+func (v *agentVisit) hasNewText() bool {
+	b := v.host.Baseline
+	return b.untouched(v.unit) && b.textChanged(v.unit)
 }
 
 // shapeOf judges a file that can be read by its content alone.

@@ -20,7 +20,9 @@ import (
 const (
 	journalBytes = 4 << 20
 	journalLines = 20000
-	journalLine  = 64 << 10
+	// journalLine has room for the longest line that journald takes from a process, 48 KiB,
+	// as the array of numbers that it becomes where it has an escape sequence.
+	journalLine = 256 << 10
 )
 
 // MESSAGE_IDs of PID 1, from systemd's catalog.
@@ -57,7 +59,8 @@ func (j journal) read(ctx context.Context, each func(entry) bool, args ...string
 func (j journal) readTo(ctx context.Context, each func(entry) bool, args ...string) (whole bool, err error) {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	args = append([]string{"--quiet", "--no-pager", "--output=json", "--output-fields=MESSAGE,MESSAGE_ID,_PID,INVOCATION_ID"}, args...)
+	// Without --all, journalctl leaves out messages of more than 4 KiB.
+	args = append([]string{"--quiet", "--no-pager", "--all", "--output=json", "--output-fields=MESSAGE,MESSAGE_ID,_PID,INVOCATION_ID"}, args...)
 	cmd := exec.CommandContext(ctx, filepath.Join(j.Bin, "journalctl"), args...)
 	cmd.Env = j.Env()
 	cmd.WaitDelay = time.Second
@@ -73,7 +76,7 @@ func (j journal) readTo(ctx context.Context, each func(entry) bool, args ...stri
 	// A process left by journalctl could hold the pipe open past the deadline.
 	unblock := context.AfterFunc(ctx, func() { out.Close() })
 	defer unblock()
-	enough := parseJournal(out, each)
+	enough, whole := parseJournal(out, each)
 	if enough {
 		stop()
 		_ = cmd.Wait() // it was stopped on purpose
@@ -85,12 +88,14 @@ func (j journal) readTo(ctx context.Context, each func(entry) bool, args ...stri
 		}
 		return false, fmt.Errorf("read the journal: %v: %s", err, clean(said.kept.String()))
 	}
-	return true, nil
+	return whole, nil
 }
 
 // parseJournal reads `journalctl --output=json`: one object in each line. Lines
-// it cannot read are passed over. It returns whether it stopped before the end.
-func parseJournal(r io.Reader, each func(entry) bool) bool {
+// it cannot read are passed over. It returns whether it stopped before the end, and
+// whether no entry was lost because it is too long.
+func parseJournal(r io.Reader, each func(entry) bool) (stopped, whole bool) {
+	whole = true
 	limited := &io.LimitedReader{R: r, N: journalBytes}
 	lines := bufio.NewReaderSize(limited, journalLine)
 	for range journalLines {
@@ -99,14 +104,15 @@ func parseJournal(r io.Reader, each func(entry) bool) bool {
 		for errors.Is(err, bufio.ErrBufferFull) {
 			_, err = lines.ReadSlice('\n')
 		}
+		whole = whole && !tooLong
 		if e, ok := parseEntry(line); ok && !tooLong && !each(e) {
-			return true
+			return true, whole
 		}
 		if err != nil {
-			return limited.N <= 0
+			return limited.N <= 0, whole
 		}
 	}
-	return true
+	return true, whole
 }
 
 func parseEntry(line []byte) (entry, bool) {

@@ -1,6 +1,7 @@
 package probe
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -64,6 +65,8 @@ func TestJournalKindWithoutAnAnswer(t *testing.T) {
 		{"no systemd", func(i *standIn) { i.write("broken", "") }, Unknown, "systemd"},
 		{"no journal", func(i *standIn) { i.unit(serving); i.write("broken-journal", "") }, Unknown, "journal"},
 		{"no end", func(i *standIn) { i.unit(serving); i.write("hang-journal", "") }, Unknown, "journal"},
+		{"too much in one", func(i *standIn) { i.unit(serving); i.lines("a", 0, "well", strings.Repeat("y", journalLine)) }, Unknown, "too-much"},
+		{"coloured", func(i *standIn) { i.unit(serving); i.write("journal.a", coloured("x")) }, Fail, "forbidden"},
 		{"too much", func(i *standIn) { i.unit(serving); i.lines("a", 0, make([]string, journalLines+1)...) }, Unknown, "too-much"},
 	} {
 		stand := newStandIn(t)
@@ -100,20 +103,20 @@ func TestJournalSinceTrial(t *testing.T) {
 		args     string
 	}{
 		{"of the trial", JournalSpec{Unit: "app.service", Of: OfTrial}, &Baseline{BootID: boot, JournalCursor: "s=1", Monotonic: 7},
-			"--all --cursor=s=1 --boot _SYSTEMD_UNIT=app.service + _PID=1 UNIT=app.service"},
+			"--cursor=s=1 --boot _SYSTEMD_UNIT=app.service + _PID=1 UNIT=app.service"},
 		{"of the boot after the trial", JournalSpec{Unit: "app.service", Of: OfTrial}, &Baseline{BootID: "x", JournalCursor: "s=1", Monotonic: 7},
-			"--all --boot _SYSTEMD_UNIT=app.service + _PID=1 UNIT=app.service"},
-		{"without a trial", JournalSpec{Unit: "app.service", Of: OfTrial}, nil, "--all _SYSTEMD_INVOCATION_ID=a + _PID=1 INVOCATION_ID=a"},
+			"--boot _SYSTEMD_UNIT=app.service + _PID=1 UNIT=app.service"},
+		{"without a trial", JournalSpec{Unit: "app.service", Of: OfTrial}, nil, "_SYSTEMD_INVOCATION_ID=a + _PID=1 INVOCATION_ID=a"},
 		{"of the invocation", JournalSpec{Unit: "app.service", Of: OfInvocation}, &Baseline{BootID: boot, JournalCursor: "s=1"},
-			"--all _SYSTEMD_INVOCATION_ID=a + _PID=1 INVOCATION_ID=a"},
-		{"of an identifier", JournalSpec{Identifier: "app", Of: OfTrial}, &Baseline{BootID: boot, JournalCursor: "s=1"}, "--all --cursor=s=1 --boot SYSLOG_IDENTIFIER=app"},
+			"_SYSTEMD_INVOCATION_ID=a + _PID=1 INVOCATION_ID=a"},
+		{"of an identifier", JournalSpec{Identifier: "app", Of: OfTrial}, &Baseline{BootID: boot, JournalCursor: "s=1"}, "--cursor=s=1 --boot SYSLOG_IDENTIFIER=app"},
 	} {
 		stand.write("calls", "")
 		s := quick(KindJournal)
 		c.spec.MustNot = []Pattern{{Pattern: "ready"}}
 		s.Ask = &c.spec
 		runOne(t, s, stand.host(c.baseline))
-		if !strings.Contains(stand.calls(), " --all "+strings.TrimPrefix(c.args, "--all ")+"\n") {
+		if !strings.Contains(stand.calls(), "journalctl --quiet --no-pager --all ") || !strings.Contains(stand.calls(), "INVOCATION_ID "+c.args+"\n") {
 			t.Errorf("%s: calls:\n%s", c.name, stand.calls())
 		}
 	}
@@ -138,4 +141,15 @@ func FuzzReading(f *testing.F) {
 			}
 		}
 	})
+}
+
+// coloured is the longest line that journald takes of a process, with an escape
+// sequence before its end: then journalctl tells it as an array of bytes.
+func coloured(end string) string {
+	text := strings.Repeat("y", 48<<10-8) + "\x1b[31m" + end
+	var numbers strings.Builder
+	for i := range len(text) {
+		fmt.Fprintf(&numbers, ",%d", text[i])
+	}
+	return `{"MESSAGE":[` + numbers.String()[1:] + `],"_PID":"77","__CURSOR":"s=1","__MONOTONIC_TIMESTAMP":"1"}` + "\n"
 }

@@ -167,16 +167,16 @@ func (t *TCPSpec) tryTLS(ctx context.Context, a attempt) finding {
 	return pass(expected, "agreed in "+since(began))
 }
 
-// tooShort is a finding where a certificate of the chain that was accepted ends
-// sooner than wanted.
+// tooShort is a finding where the certificate, by the way to a root that lasts
+// longest, ends sooner than wanted: a server may send an old way beside the new one.
 func tooShort(state tls.ConnectionState, days int) finding {
 	if days == 0 || len(state.VerifiedChains) == 0 {
 		return finding{}
 	}
-	end := state.VerifiedChains[0][0].NotAfter
-	for _, certificate := range state.VerifiedChains[0] {
-		if certificate.NotAfter.Before(end) {
-			end = certificate.NotAfter
+	var end time.Time
+	for _, chain := range state.VerifiedChains {
+		if last := endOf(chain); last.After(end) {
+			end = last
 		}
 	}
 	if left := time.Until(end); left < time.Duration(days)*24*time.Hour {
@@ -184,6 +184,17 @@ func tooShort(state tls.ConnectionState, days int) finding {
 			fmt.Sprintf("it is valid until %s, %d days", end.UTC().Format(time.DateOnly), int(left.Hours()/24)))
 	}
 	return finding{}
+}
+
+// endOf is when the first certificate of a chain ends.
+func endOf(chain []*x509.Certificate) time.Time {
+	end := chain[0].NotAfter
+	for _, certificate := range chain {
+		if certificate.NotAfter.Before(end) {
+			end = certificate.NotAfter
+		}
+	}
+	return end
 }
 
 func httpKind() kind {

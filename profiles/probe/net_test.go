@@ -256,3 +256,19 @@ func selfSigned(t *testing.T) tls.Certificate {
 	}
 	return *stranger
 }
+
+// A server that still sends the way to a root that ends soon has a good certificate
+// where there is another way.
+func TestExpiryIsThatOfTheBestChain(t *testing.T) {
+	ends := func(days int) *x509.Certificate {
+		return &x509.Certificate{NotAfter: time.Now().Add(time.Duration(days)*24*time.Hour + time.Hour)}
+	}
+	leaf := ends(60)
+	state := tls.ConnectionState{VerifiedChains: [][]*x509.Certificate{{leaf, ends(3)}, {leaf, ends(900)}}}
+	if f := tooShort(state, 30); f.verdict != "" {
+		t.Errorf("got %+v", f)
+	}
+	if f := tooShort(state, 90); f.class != "tls-expiry" || !strings.Contains(f.seen, "60 days") {
+		t.Errorf("got %+v", f)
+	}
+}

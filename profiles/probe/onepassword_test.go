@@ -172,6 +172,27 @@ func TestOnePasswordFailedBeforeAndStartedAgain(t *testing.T) {
 	runOne(t, v.spec, v.host(b)).want(t, Unknown, ClassFailedBefore, "")
 }
 
+// A system whose secrets belong to nobody is not excused by an outage before it.
+func TestOnePasswordFailedBeforeForAnotherReason(t *testing.T) {
+	for was, class := range map[string]string{
+		"dial tcp: lookup my.1password.com: no such host": "unknown-owner",
+		"ERROR: Token file is empty!":                     ClassFailedBefore,
+		"Error: user 'atticd' does not exist":             ClassFailedBefore,
+	} {
+		v := newVault(t)
+		v.change(opnixUnit, "ActiveState=failed", "SubState=failed", "Result=exit-code", "ExecMainStatus=1")
+		b := v.before()
+		v.lines(b.Units[opnixUnit].Invocation, time.Hour, was)
+		v.ranAgain(otherRun)
+		v.lines(otherRun, 0, "Error: user 'atticd' does not exist")
+		verdict := Unknown
+		if class == "unknown-owner" {
+			verdict = Fail
+		}
+		runOne(t, v.spec, v.host(b)).want(t, verdict, class, "atticd")
+	}
+}
+
 func TestOnePasswordDeadlock(t *testing.T) {
 	v := newVault(t)
 	v.show("hung.show")

@@ -74,7 +74,7 @@ func (in *inquiry) judgeFault(ctx context.Context) {
 	class, line := in.opnixFault(ctx, u)
 	hint := in.hint(class)
 	switch {
-	case in.brokenBefore || in.failedToo:
+	case (in.brokenBefore || in.failedToo) && !in.isNewFault(ctx, class):
 		in.brokenBefore, in.ranBefore = true, true
 		in.found = append(in.found, failedBefore(opnixDone, u, line).try(hint))
 	case isRemoteFault(class):
@@ -82,6 +82,18 @@ func (in *inquiry) judgeFault(ctx context.Context) {
 	default:
 		in.found = append(in.found, fail(class, opnixDone, describe(u)).because(line).try(hint))
 	}
+}
+
+// isNewFault says that what fails now cannot be what failed before: OpNix looks up all
+// owners first, so that a run that came as far as 1Password had found them.
+func (in *inquiry) isNewFault(ctx context.Context, class string) bool {
+	before := in.host.Baseline.Units[in.unit.ID]
+	if class != "unknown-owner" || before.Invocation == "" || before.Invocation == in.unit.Invocation {
+		return false
+	}
+	before.Restarts = 0 // only that very run is asked about
+	was, _ := in.opnixFault(ctx, before)
+	return isRemoteFault(was) || was == "auth" || was == "missing-reference"
 }
 
 var processed = regexp.MustCompile(`Successfully processed (\d{1,6}) secrets`)

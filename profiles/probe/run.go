@@ -77,7 +77,7 @@ func judge(ctx context.Context, s Spec, host *Host, elsewhere []string) finding 
 	for {
 		limit := w.limit(time.Now())
 		trying, done := context.WithTimeout(ctx, limit)
-		f := s.Ask.try(trying, a)
+		f := a.ask(trying)
 		cutShort := trying.Err() != nil && limit < s.limit()
 		done()
 		if ctx.Err() != nil {
@@ -90,6 +90,30 @@ func judge(ctx context.Context, s Spec, host *Host, elsewhere []string) finding 
 		if !sleep(ctx, pause) {
 			return interrupted(w.last)
 		}
+	}
+}
+
+// tryGrace is for a try to notice that its time is over: programs that it started must
+// end, too.
+const tryGrace = 2 * time.Second
+
+// ask tries once. A try that does not heed the end of its time, as one on a file system
+// whose server is away cannot, is left behind: only the end of the program ends it.
+func (a attempt) ask(ctx context.Context) finding {
+	answer := make(chan finding, 1)
+	go func() { answer <- a.Ask.try(ctx, a) }()
+	select {
+	case f := <-answer:
+		return f
+	case <-ctx.Done():
+	}
+	timer := time.NewTimer(tryGrace)
+	defer timer.Stop()
+	select {
+	case f := <-answer:
+		return f
+	case <-timer.C:
+		return unknown("timeout", "an answer in time", "the probe did not end when its time was over")
 	}
 }
 
@@ -135,6 +159,10 @@ func (w *window) note(f finding, cutShort bool, now time.Time) (time.Duration, b
 		w.last = f
 		return w.passed(now)
 	}
+	if pause, more := w.secondOpinion(f, now); more {
+		w.last = f
+		return pause, false
+	}
 	w.streak, w.heldUntil = 0, time.Time{}
 	sure := f.certain && w.last.certain // twice, since a file may be caught half written
 	if !cutShort || w.last.verdict == "" || w.last.verdict == Pass {
@@ -147,6 +175,17 @@ func (w *window) note(f finding, cutShort bool, now time.Time) (time.Duration, b
 		return 0, true
 	}
 	return w.again(now)
+}
+
+// secondOpinion asks on where a streak holds and a try could not tell: a systemd under
+// load that gives no answer once has not broken anything. What is still not told when the
+// longest soak would be over stays unknown.
+func (w *window) secondOpinion(f finding, now time.Time) (time.Duration, bool) {
+	left := w.readyBy.Add(w.spec.Soak).Sub(now)
+	if f.verdict != Unknown || f.class == ClassFailedBefore || w.heldUntil.IsZero() || left <= 0 {
+		return 0, false
+	}
+	return min(w.spec.Interval, left), true
 }
 
 // again says when the next try begins, or that it would begin too late. What could

@@ -210,3 +210,59 @@ func TestLongestDeadline(t *testing.T) {
 		t.Errorf("with a soak: %s", got)
 	}
 }
+
+// A systemd that gives no answer once, while the soak goes on, breaks no good system.
+func TestSoakOutlivesWhatCouldNotBeTold(t *testing.T) {
+	start := time.Unix(0, 0)
+	at := func(seconds int) time.Time { return start.Add(time.Duration(seconds) * time.Second) }
+	type try struct {
+		seconds int
+		f       finding
+		over    bool
+	}
+	lost, well := unknown("systemd", "", ""), pass("", "")
+	for name, c := range map[string]struct {
+		tries   []try
+		verdict string
+	}{
+		"it answers again":                 {[]try{{1, well, false}, {16, lost, false}, {17, well, true}}, Pass},
+		"it answers again within the soak": {[]try{{14, well, false}, {17, lost, false}, {18, well, false}, {22, well, true}}, Pass},
+		"it answers no more":               {[]try{{1, well, false}, {5, lost, false}, {22, lost, false}, {23, lost, true}}, Unknown},
+		"it fails afterwards":              {[]try{{1, well, false}, {16, lost, false}, {17, fail("failed", "", ""), true}}, Fail},
+		"it never passed":                  {[]try{{1, lost, false}, {15, lost, true}}, Unknown},
+	} {
+		s := Defaults(KindNoNewFailedUnits) // a deadline of 15 s, a soak of 8 s
+		w := newWindow(s, start)
+		for _, try := range c.tries {
+			pause, over := w.note(try.f, false, at(try.seconds))
+			if over != try.over || !over && (pause <= 0 || pause > s.Interval) {
+				t.Errorf("%s: after %d s it is over: %t, pause %s", name, try.seconds, over, pause)
+			}
+		}
+		if w.last.verdict != c.verdict {
+			t.Errorf("%s: got %+v", name, w.last)
+		}
+	}
+}
+
+// stuck is a question whose try heeds nothing.
+type stuck struct {
+	CurrentSystemSpec
+	forever chan struct{}
+}
+
+func (s *stuck) try(context.Context, attempt) finding {
+	<-s.forever
+	return pass("", "")
+}
+
+func TestTryThatHeedsNoDeadlineIsLeftBehind(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	question := &stuck{forever: make(chan struct{})}
+	defer close(question.forever)
+	f := (attempt{Spec: Spec{Ask: question}}).ask(ctx)
+	if f.verdict != Unknown || f.class != "timeout" {
+		t.Errorf("got %+v", f)
+	}
+}

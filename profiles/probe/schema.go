@@ -111,6 +111,12 @@ func (s *schema) validate(depth int) error {
 	if s.MinItems < 0 || s.MinMembers < 0 || s.MinLength < 0 {
 		return errors.New("a least number must not be negative")
 	}
+	if slices.Contains(slices.Collect(maps.Values(s.Properties)), nil) || slices.Contains(s.AnyOf, nil) {
+		return errors.New("null is no schema")
+	}
+	if s.AnyOf != nil && len(s.AnyOf) == 0 || s.Enum != nil && len(s.Enum) == 0 {
+		return errors.New("nothing fits an empty anyOf or enum")
+	}
 	inner := append(slices.Collect(maps.Values(s.Properties)), s.Additional, s.Items)
 	inner = append(inner, s.AnyOf...)
 	for _, s := range inner {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"golang.org/x/crypto/ssh"
@@ -160,6 +161,7 @@ func TestSchema(t *testing.T) {
 		}
 	}
 	for _, text := range []string{``, `null`, `[]`, `{"type":"text"}`, `{"minItems":-1}`, `{"pattern":"a"}`, `{"properties":{"a":{"oneOf":[]}}}`,
+		`{"properties":{"a":null}}`, `{"anyOf":[null]}`, `{"anyOf":[]}`, `{"enum":[]}`,
 		strings.Repeat(`{"items":`, 40) + `{}` + strings.Repeat(`}`, 40), `{"title":"` + strings.Repeat("x", longestSchema) + `"}`} {
 		if _, err := parseSchema(text); err == nil {
 			t.Errorf("%.60s was taken", text)
@@ -208,4 +210,17 @@ func FuzzSecret(f *testing.F) {
 			}
 		}
 	})
+}
+
+// Whoever owns the agent's directory may put a pipe in the place of a file, and hold
+// it open without a word.
+func TestReadSecretDoesNotWaitForAPipe(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "session.key")
+	must(t, syscall.Mkfifo(path, 0o600))
+	writer, err := os.OpenFile(path, os.O_RDWR, 0)
+	must(t, err)
+	defer writer.Close()
+	if _, err := readSecret(path); err == nil || !strings.Contains(err.Error(), "named pipe") {
+		t.Errorf("got %v", err)
+	}
 }

@@ -191,17 +191,20 @@ func TestBaselineAdd(t *testing.T) {
 	if b.Units["once.service"].Invocation != "9" || !b.ListenersRead {
 		t.Errorf("%+v", b)
 	}
-	if !b.sameFile(secret) || b.sameFile(missing) || b.sameFile("/etc/passwd") || (*Baseline)(nil).sameFile(secret) {
+	open, empty := flaw{class: "mode"}, flaw{class: "empty-file"}
+	if !b.flawIsOld(secret, open) || !b.flawIsOld(secret, empty) || b.flawIsOld(missing, empty) || b.flawIsOld("/etc/passwd", open) || (*Baseline)(nil).flawIsOld(secret, open) {
 		t.Error("the same file is the one that was looked at and is there")
-	}
-	flaw := fail("mode", "", "")
-	if f := b.fileFlaw(secret, flaw); f.class != ClassFailedBefore || f.verdict != Unknown || f.evidence == "" {
-		t.Errorf("untouched: %+v", f)
 	}
 	if err := os.Chtimes(secret, time.Time{}, time.Unix(1, 0)); err != nil {
 		t.Fatal(err)
 	}
-	if f := b.fileFlaw(secret, flaw); f.class != "mode" || f.verdict != Fail {
-		t.Errorf("written since: %+v", f)
+	if !b.flawIsOld(secret, open) || b.flawIsOld(secret, empty) {
+		t.Error("what was written since has other content, and the same mode")
+	}
+	if err := os.Chmod(secret, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if b.flawIsOld(secret, open) {
+		t.Error("it has another mode since")
 	}
 }

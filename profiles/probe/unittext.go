@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -33,12 +34,36 @@ func readUnitText(u systemd.Unit) string {
 	return string(text)
 }
 
-// digest stands for a text; that of no text is empty.
+// withoutRestart are the keys of [Unit] for which switch-to-configuration starts no
+// unit again. nixpkgs, pkgs/by-name/sw/switch-to-configuration-ng/src/main.rs
+func withoutRestart() []string {
+	return []string{
+		"X-Reload-Triggers", "Description", "Documentation", "OnFailure", "OnSuccess", "OnFailureJobMode", "IgnoreOnIsolate", "StopWhenUnneeded",
+		"RefuseManualStart", "RefuseManualStop", "AllowIsolate", "CollectMode", "SourcePath",
+	}
+}
+
+// digest stands for what of a unit file makes switch-to-configuration start the unit
+// again where it changes; that of no text is empty.
 func digest(text string) string {
 	if text == "" {
 		return ""
 	}
-	return fmt.Sprintf("%x", sha256.Sum256([]byte(text)))[:32]
+	sum, section := sha256.New(), ""
+	for line := range strings.Lines(text) {
+		line = strings.TrimSpace(line)
+		if strings.HasPrefix(line, "[") {
+			section = line
+		}
+		key, _, _ := strings.Cut(line, "=")
+		switch {
+		case line == "", line[0] == '#', line[0] == ';', section == "[Install]":
+		case section == "[Unit]" && slices.Contains(withoutRestart(), strings.TrimSpace(key)):
+		default:
+			fmt.Fprintln(sum, line)
+		}
+	}
+	return fmt.Sprintf("%x", sum.Sum(nil))[:32]
 }
 
 // unitTexts are the digests of the files of all services that have one.
