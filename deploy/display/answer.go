@@ -275,6 +275,9 @@ func (p *page) probe(probe event.Probe) {
 	if probe.AfterRollback {
 		verdict += " after the rollback"
 	}
+	if probe.Class != "" {
+		verdict += " (" + Clean(probe.Class) + ")"
+	}
 	p.field("probe", fmt.Sprintf("%s: %s, asked from %s; %s",
 		Clean(probe.Name), verdict, Clean(probe.From), policyText(probe.Policy)))
 	for _, part := range []struct{ label, text string }{
