@@ -193,7 +193,7 @@ func listProbes(c *cli.Context, s streams) error {
 	for _, k := range kinds {
 		b.WriteString(kindText(k) + "\n")
 	}
-	b.WriteString(strings.Join(display.Wrap("Beside these every probe takes the keys for its time and for what its failure leads to: docs/deploy-toml.md.", lineWidth), "\n") + "\n")
+	b.WriteString(strings.Join(display.Wrap("Beside these every probe takes the keys for its time and for what its failure leads to: docs/deploy-toml.md. What each finds, and what helps: docs/probes.md.", lineWidth), "\n") + "\n")
 	return write(s, []byte(b.String()))
 }
 
