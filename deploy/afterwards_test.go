@@ -101,11 +101,11 @@ func TestNotesOfAProbeThatPassesAreTold(t *testing.T) {
 	var told []string
 	h.run.Events = func(e event.Event) {
 		if e.Note != nil {
-			told = append(told, e.Note.Text)
+			told = append(told, e.Note.Level+": "+e.Note.Text)
 		}
 	}
 	h.judged([]probe.Result{{Name: "a", Verdict: probe.Pass, Notes: []string{"ignored: x"}}, {Name: "b", Verdict: probe.Fail, Notes: []string{"y"}}})
-	if len(told) != 1 || told[0] != "probe a passed; ignored: x" {
+	if len(told) != 1 || told[0] != "info: probe a passed; ignored: x" {
 		t.Errorf("told %q", told)
 	}
 }

@@ -296,7 +296,7 @@ func (h *hostRun) noteBeside(p event.Probe) {
 		return
 	}
 	for _, text := range p.Notes {
-		h.note("warning", "probe %s passed; %s", p.Name, text)
+		h.note("info", "probe %s passed; %s", p.Name, text)
 	}
 }
 

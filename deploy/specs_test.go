@@ -170,7 +170,7 @@ func TestWhatAKindRefusesHasAPlace(t *testing.T) {
 		"kind = \"no-new-failed-units\"\nignore = [\"[\"]":                             "deploy.toml:3:1: probe p: ignore holds",
 		"kind = \"unit\"\nunit = \"a\"\nactive = \"runing\"":                           "deploy.toml:4:10: active of probe p cannot be \"runing\"",
 		"kind = \"http\"\nurl = \"https://example.org\"\nbodi = \"x\"":                 "unknown key \"bodi\" in probe p; try: body",
-		"kind = \"onepassword-secrets\"\nsecrets = [{ path = \"/a\", mode = \"rw\" }]": "deploy.toml:3:1: probe p: secret : mode must be octal",
+		"kind = \"onepassword-secrets\"\nsecrets = [{ path = \"/a\", mode = \"rw\" }]": "deploy.toml:3:1: probe p: secret /a: mode must be octal",
 		"kind = \"hercules-ci-agent\"\nquiet = \"2h\"":                                 "deploy.toml:3:9: probe p: quiet must be from 0s to 1h0m0s",
 		"kind = \"current-system\"\nfrom = \"deployer\"":                               "only works on the host",
 		"kind = \"unit\"": "probe p has no unit; try: unit = ",

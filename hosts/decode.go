@@ -295,6 +295,11 @@ func (s *section) units(key string, into *[]string) {
 		}
 		return
 	}
+	if f != nil && f.value.kind != kindArray {
+		s.d.fail(f.value.at, "", "%s of %s must be a string or a list, not %s", key, s.where, f.value.kind)
+		s.ignoreKeys(key)
+		return
+	}
 	items, ok := s.distinct(key, checkUnit)
 	if !ok {
 		return

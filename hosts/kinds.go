@@ -229,22 +229,33 @@ func oneOfWords(words []string) check {
 }
 
 // judge shows what the caller of Load finds wrong with a probe, each at the first
-// key that the message names.
-func (s *section) judge(probe Probe, faults []string) {
-	for _, message := range faults {
-		s.d.fail(s.named(message), "", "probe %s: %s", probe.Name, message)
+// key that the message names. Of a probe with faults it only shows what is about
+// parameters that could be read: all else may follow from the faults.
+func (s *section) judge(probe Probe, messages []string, faulty bool) {
+	for _, message := range messages {
+		keys := s.named(message)
+		unread := func(key string) bool { _, read := probe.Parameters[key]; return !read }
+		if faulty && (len(keys) == 0 || slices.ContainsFunc(keys, unread)) {
+			continue
+		}
+		at := s.table.at
+		if len(keys) > 0 {
+			at = s.table.field(keys[0]).value.at
+		}
+		s.d.fail(at, "", "probe %s: %s", probe.Name, message)
 	}
 }
 
-// named is where the first key stands that a message names, or else the table.
-func (s *section) named(message string) position {
+// named are the keys of the table that a message names.
+func (s *section) named(message string) []string {
+	var keys []string
 	words := strings.FieldsFunc(message, func(r rune) bool { return r != '_' && !unicode.IsLetter(r) && !unicode.IsDigit(r) })
 	for _, word := range words {
 		for _, key := range []string{word, word + "s"} {
-			if f := s.table.field(key); f != nil {
-				return f.value.at
+			if s.table.field(key) != nil {
+				keys = append(keys, key)
 			}
 		}
 	}
-	return s.table.at
+	return keys
 }

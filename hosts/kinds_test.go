@@ -121,15 +121,26 @@ kind = "outside"
 	}
 }
 
-// A table with a fault is not judged as a whole: that would only repeat it.
+// Of a table with faults only what was read without one is judged: all else would
+// repeat them.
 func TestCheckSeesWhatWasReadWithoutAFault(t *testing.T) {
 	kinds := testKinds()
-	var seen []string
-	kinds.Check = func(p Probe) []string { seen = append(seen, p.Name); return nil }
-	_, err := Load(write(t, "[hosts.web1]\n[probes.a]\nkind = \"tcp\"\naddress = \"a:1\"\n[probes.b]\nkind = \"tcp\"\n"), kinds)
+	kinds.Check = func(Probe) []string {
+		return []string{"url must be an address", "status must be lower", "body is no pattern", "it makes no sense"}
+	}
+	_, err := Load(write(t, "[hosts.web1]\n[probes.a]\nkind = \"http\"\nbody = \"((\"\nurl = 5\nstatus = 99\n"), kinds)
 	var faults ConfigErrors
-	if !errors.As(err, &faults) || len(faults) != 1 || strings.Join(seen, " ") != "a" {
-		t.Errorf("got %v; judged: %v", err, seen)
+	if !errors.As(err, &faults) {
+		t.Fatal(err)
+	}
+	got := faults.Error()
+	for _, want := range []string{"4:8: probe a: body is no pattern", "5:7: url of probe a must be a string", "6:10: probe a: status must be lower"} {
+		if !strings.Contains(got, want) {
+			t.Errorf("%q is missing in:\n%s", want, got)
+		}
+	}
+	if len(faults) != 3 {
+		t.Errorf("faults are repeated:\n%s", got)
 	}
 }
 

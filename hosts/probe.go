@@ -60,8 +60,8 @@ func (d *decoder) probe(name string, table *node) Probe {
 	probe.Parameters = s.parameters(kind.Params)
 	s.vantage(&probe, kind)
 	s.refuseUnknownKeys()
-	if len(d.faults) == before && d.kinds.Check != nil {
-		s.judge(probe, d.kinds.Check(probe))
+	if d.kinds.Check != nil {
+		s.judge(probe, d.kinds.Check(probe), len(d.faults) > before)
 	}
 	return probe
 }

@@ -178,6 +178,15 @@ func takesValue(f cli.Flag) bool {
 
 // didYouMean names the known word most like the unknown one, if any is.
 func didYouMean(word string, known []string) string {
+	best := nearest(word, known)
+	if best == "" {
+		return ""
+	}
+	return fmt.Sprintf(" (did you mean %s?)", best)
+}
+
+// nearest is the one that is most like word, or empty where none is like it.
+func nearest(word string, known []string) string {
 	const longest, alike = 64, 0.8
 	if len(word) > longest {
 		return ""
@@ -189,8 +198,5 @@ func didYouMean(word string, known []string) string {
 			best, bestScore = k, score
 		}
 	}
-	if best == "" {
-		return ""
-	}
-	return fmt.Sprintf(" (did you mean %s?)", best)
+	return best
 }

@@ -146,8 +146,8 @@ func findProbe(inventory *hosts.Inventory, host string, own []hosts.Probe, name 
 		return hosts.Probe{}, usageFailure(fmt.Sprintf("%q is a host: probe takes one host, or @TAG, and then the names of probes", name), "hdeploy probe "+name)
 	}
 	next := "hdeploy hosts"
-	if len(known) > 0 {
-		next = "hdeploy probe " + host + " " + known[0]
+	if guess := nearest(name, known); guess != "" {
+		next = "hdeploy probe " + host + " " + guess
 	}
 	return hosts.Probe{}, usageFailure(fmt.Sprintf("unknown probe %q", name)+didYouMean(name, known), next)
 }
@@ -193,7 +193,7 @@ func listProbes(c *cli.Context, s streams) error {
 	for _, k := range kinds {
 		b.WriteString(kindText(k) + "\n")
 	}
-	b.WriteString(strings.Join(display.Wrap("Beside these every probe takes the keys for its time and for what its failure leads to: docs/deploy-toml.md.", lineWidth), "\n") + "\n")
+	b.WriteString(strings.Join(display.Wrap("Beside these every probe takes the keys for its time and for what its failure leads to: docs/deploy-toml.md. What each finds, and what helps: docs/probes.md.", lineWidth), "\n") + "\n")
 	return write(s, []byte(b.String()))
 }
 

@@ -10,7 +10,7 @@ import (
 // What probes found after a rollback, and their notes, are in the answer and in the
 // story.
 func TestProbesAfterARollbackAreTold(t *testing.T) {
-	p := event.Probe{Name: "db", From: "host", Verdict: "fail", Policy: "required", Expected: "it answers", Seen: "it does not",
+	p := event.Probe{Name: "db", From: "host", Verdict: "fail", Class: "closed", Policy: "required", Expected: "it answers", Seen: "it does not",
 		Notes: []string{"a \x1b[2Jnote"}, AfterRollback: true}
 	o := rolledBack()
 	o.Outcome, o.Code, o.Running, o.Previous = "rollback-failed", 8, "/old", "/old"
@@ -18,7 +18,7 @@ func TestProbesAfterARollbackAreTold(t *testing.T) {
 	text := strings.Join(strings.Fields(answered(t, Plain, 100, o)), " ")
 	contains(t, text, []string{
 		"the host is back on what it ran before, but a probe that is required then did not pass",
-		"db: failed after the rollback, asked from host; it is required after a rollback", "note: a", "note",
+		"db: failed after the rollback (closed), asked from host; it is required after a rollback", "note: a", "note",
 	})
 	if strings.Contains(text, "\x1b") {
 		t.Errorf("a control character is shown: %q", text)

@@ -13,6 +13,7 @@ const (
 	logKeep      = 20 // lines of a failure's log
 	causeKeep    = 40 // lines of a cause: Nix explains itself at length
 	evidenceKeep = 8
+	journalKeep  = 8 // lines of a unit: more would push the cause off the screen
 )
 
 // answer is the end of a run in words: one line for a host that is where it
@@ -275,6 +276,9 @@ func (p *page) probe(probe event.Probe) {
 	if probe.AfterRollback {
 		verdict += " after the rollback"
 	}
+	if probe.Class != "" {
+		verdict += " (" + Clean(probe.Class) + ")"
+	}
 	p.field("probe", fmt.Sprintf("%s: %s, asked from %s; %s",
 		Clean(probe.Name), verdict, Clean(probe.From), policyText(probe.Policy)))
 	for _, part := range []struct{ label, text string }{
@@ -319,7 +323,7 @@ func (p *page) log(lines []string) {
 func (p *page) journal(units []event.UnitLog) {
 	for _, u := range units {
 		p.field("journal", Clean(u.Unit)+", its last lines")
-		p.block(cleanLines(strings.Join(u.Lines, "\n"), logKeep))
+		p.block(cleanLines(strings.Join(u.Lines, "\n"), journalKeep))
 	}
 }
 

@@ -1,27 +1,23 @@
 package display
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
 	"github.com/hbohlen/hdeploy/deploy/event"
 )
 
-// A failure report shows why the units failed, without what could act on a
-// terminal.
-func TestAnswerShowsTheJournalOfFailedUnits(t *testing.T) {
-	a := newAnswer([]string{"web1"})
-	a.add(event.Event{Host: "web1", Outcome: &event.Outcome{
-		Outcome: "rolled-back", Code: 7, Failure: &event.Failure{Step: "trial", Cause: "units failed", Next: "look"},
-		Journal: []event.UnitLog{{Unit: "nginx.service", Lines: []string{"nginx[812]: bind() failed\x1b]0;x\x07", "Failed with result 'exit-code'."}}},
-	}})
-	got := a.text(80, style{})
-	for _, want := range []string{"  journal:      nginx.service, its last lines\n", "    | nginx[812]: bind() failed", "    | Failed with result 'exit-code'.\n"} {
-		if !strings.Contains(got, want) {
-			t.Errorf("%q is missing in\n%s", want, got)
-		}
+// A unit that repeats itself must not push the cause off the screen.
+func TestJournalOfAUnitIsShort(t *testing.T) {
+	o := rolledBack()
+	o.Journal = []event.UnitLog{{Unit: "a.service"}}
+	for i := range 20 {
+		o.Journal[0].Lines = append(o.Journal[0].Lines, fmt.Sprintf("line %d.", i))
 	}
-	if strings.ContainsAny(got, "\x1b\x07") {
-		t.Errorf("a unit acts on the terminal: %q", got)
+	text := answered(t, Plain, 80, o)
+	contains(t, text, []string{"... (12 lines before)", "line 12.", "line 19."})
+	if strings.Contains(text, "line 11.") {
+		t.Errorf("too many lines:\n%s", text)
 	}
 }

@@ -33,21 +33,19 @@ type CommandSpec struct {
 }
 
 func (c *CommandSpec) validate() error {
+	var errs []error
 	if len(c.Argv) == 0 || c.Argv[0] == "" {
-		return errors.New("argv must name a program")
+		errs = append(errs, errors.New("argv must name a program"))
 	}
 	for _, arg := range c.Argv {
 		if len(arg) > longestArgument || strings.ContainsRune(arg, 0) {
-			return fmt.Errorf("an argument must be at most %d bytes without NUL", longestArgument)
+			errs = append(errs, fmt.Errorf("argv: an argument must be at most %d bytes without NUL", longestArgument))
 		}
 	}
 	if c.ExitCode < 0 || c.ExitCode > 255 {
-		return fmt.Errorf("exit_code must be from 0 to 255, not %d", c.ExitCode)
+		errs = append(errs, fmt.Errorf("exit_code must be from 0 to 255, not %d", c.ExitCode))
 	}
-	if err := validName("user", c.User); err != nil {
-		return err
-	}
-	return validPattern("output", c.Output)
+	return errors.Join(append(errs, validName("user", c.User), validPattern("output", c.Output))...)
 }
 
 // outputLimit caps what is kept of a command's output.

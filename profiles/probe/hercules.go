@@ -73,7 +73,7 @@ func (h *HerculesSpec) validate() error {
 		}
 	}
 	for _, endpoint := range h.Endpoints {
-		errs = append(errs, validAddress(endpoint))
+		errs = append(errs, validAddress("endpoints", endpoint))
 	}
 	errs = append(errs, h.validateAPI(),
 		validPath("base_directory", h.BaseDirectory), validPath("token_path", h.TokenPath), validPath("caches_path", h.CachesPath))

@@ -285,7 +285,7 @@ func (v *agentVisit) automatic(ctx context.Context, at []int64) {
 		evidence = lines[len(lines)-1]
 	}
 	if line, ok := match(agentRemote, lines); ok && !refusedOrLocal(lines) {
-		v.note("systemd restarted it %d times, after: %s", len(at), said(line))
+		v.note("automatic restarts by systemd: %d, after: %s", len(at), said(line))
 		return
 	}
 	if file := v.newerThan(last - 2*time.Minute.Microseconds()); file != "" && len(at) == 1 && localLine(lines) {

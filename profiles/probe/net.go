@@ -60,34 +60,29 @@ type TCPSpec struct {
 }
 
 func (h *HTTPSpec) validate() error {
+	var errs []error
 	u, err := url.Parse(h.URL)
-	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
-		return errors.New("url must be an absolute http or https URL")
-	}
-	if u.User != nil {
-		return errors.New("url must not hold a user name or password")
+	switch {
+	case err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https":
+		errs = append(errs, errors.New("url must be an absolute http or https URL"))
+	case u.User != nil:
+		errs = append(errs, errors.New("url must not hold a user name or password"))
+	case h.TLSDaysLeft > 0 && u.Scheme != "https":
+		errs = append(errs, errors.New("only https has tls_days_left"))
 	}
 	if h.Status != 0 && (h.Status < 100 || h.Status > 599) {
-		return fmt.Errorf("status must be from 100 to 599, not %d", h.Status)
+		errs = append(errs, fmt.Errorf("status must be from 100 to 599, not %d", h.Status))
 	}
 	if len(h.Headers) > mostHeaders {
-		return fmt.Errorf("headers must be at most %d", mostHeaders)
+		errs = append(errs, fmt.Errorf("headers must be at most %d", mostHeaders))
 	}
 	for _, header := range h.Headers {
 		if !headerName.MatchString(header.Name) {
-			return fmt.Errorf("%q is not the name of a header", clean(header.Name))
+			errs = append(errs, fmt.Errorf("headers: %q is not the name of a header", clean(header.Name)))
 		}
-		if err := validPattern("the pattern of header "+header.Name, header.Pattern); err != nil {
-			return err
-		}
+		errs = append(errs, validPattern("headers: the pattern of "+clean(header.Name), header.Pattern))
 	}
-	if err := validDays(h.TLSDaysLeft); err != nil {
-		return err
-	}
-	if h.TLSDaysLeft > 0 && u.Scheme != "https" {
-		return errors.New("only https has tls_days_left")
-	}
-	return validPattern("body", h.Body)
+	return errors.Join(append(errs, validDays(h.TLSDaysLeft), validPattern("body", h.Body))...)
 }
 
 const mostHeaders = 64
@@ -121,16 +116,14 @@ func tcpKind() kind {
 }
 
 func (t *TCPSpec) validate() error {
+	var errs []error
 	if !t.TLS && (t.TLSName != "" || t.TLSDaysLeft != 0) {
-		return errors.New("tls_name and tls_days_left need tls = true")
+		errs = append(errs, errors.New("tls_name and tls_days_left need tls = true"))
 	}
 	if len(t.TLSName) > 253 || clean(t.TLSName) != t.TLSName {
-		return fmt.Errorf("tls_name must be a name, not %q", clean(t.TLSName))
+		errs = append(errs, fmt.Errorf("tls_name must be a name, not %q", clean(t.TLSName)))
 	}
-	if err := validDays(t.TLSDaysLeft); err != nil {
-		return err
-	}
-	return validAddress(t.Address)
+	return errors.Join(append(errs, validDays(t.TLSDaysLeft), validAddress("address", t.Address))...)
 }
 
 func (*TCPSpec) units() []string { return nil }

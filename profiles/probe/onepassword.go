@@ -1,6 +1,7 @@
 package probe
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -50,28 +51,20 @@ type Secret struct {
 }
 
 func (o *OnePasswordSpec) validate() error {
+	errs := []error{validPath("token_file", o.TokenFile)}
 	for _, u := range o.Units {
-		if err := validUnit(u); err != nil {
-			return err
-		}
-	}
-	if err := validPath("token_file", o.TokenFile); err != nil {
-		return err
+		errs = append(errs, about("units", validUnit(u)))
 	}
 	for _, service := range o.Services {
-		if err := validUnit(asUnit(service)); err != nil {
-			return err
-		}
+		errs = append(errs, about("services", validUnit(asUnit(service))))
 	}
 	if len(o.Secrets) > mostSecrets {
-		return fmt.Errorf("more than %d secrets", mostSecrets)
+		return errors.Join(append(errs, fmt.Errorf("more than %d secrets", mostSecrets))...)
 	}
 	for _, secret := range o.Secrets {
-		if err := secret.validate(); err != nil {
-			return fmt.Errorf("secret %s: %w", clean(secret.Name), err)
-		}
+		errs = append(errs, about("secret "+clean(cmp.Or(secret.Name, secret.Path)), secret.validate()))
 	}
-	return nil
+	return errors.Join(errs...)
 }
 
 func (s Secret) validate() error {

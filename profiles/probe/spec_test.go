@@ -76,6 +76,28 @@ func TestStrictAndAtRest(t *testing.T) {
 	}
 }
 
+func TestValidateSaysAllAtOnce(t *testing.T) {
+	for _, c := range []struct {
+		ask  Question
+		want []string
+	}{
+		{&HTTPSpec{URL: "x", Status: 20, Body: "((", TLSDaysLeft: -1, Headers: []Header{{Name: "a", Pattern: "(("}, {Name: "a b"}}},
+			[]string{"url must", "status must", "body is not", "tls_days_left", "the pattern of a is not", `"a b" is not`}},
+		{&TCPSpec{Address: "x", TLSDaysLeft: 1}, []string{"address must", "need tls"}},
+		{&HerculesSpec{Endpoints: []string{"x", "y:0"}, TokenPath: "z"}, []string{`endpoints must be host:port, not "x"`, "endpoints must have a port", "token_path"}},
+		{&CommandSpec{ExitCode: 256, Output: "(("}, []string{"argv must", "exit_code must", "output is not"}},
+		{&OnePasswordSpec{TokenFile: "x", Units: []string{"*"}, Secrets: []Secret{{Name: "a", Path: "x"}, {Path: "/b", Mode: "9"}}},
+			[]string{"token_file must", `units: "*"`, "secret a: path must", "secret /b: mode must"}},
+	} {
+		err := c.ask.validate()
+		for _, want := range c.want {
+			if err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("%T: %q is missing in: %v", c.ask, want, err)
+			}
+		}
+	}
+}
+
 func TestValidate(t *testing.T) {
 	for _, c := range []struct {
 		name   string

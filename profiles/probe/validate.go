@@ -129,13 +129,13 @@ func validPath(key, path string) error {
 	return nil
 }
 
-func validAddress(address string) error {
+func validAddress(key, address string) error {
 	host, port, err := net.SplitHostPort(address)
 	if err != nil || host == "" {
-		return fmt.Errorf("address must be host:port, not %q", clean(address))
+		return fmt.Errorf("%s must be host:port, not %q", key, clean(address))
 	}
 	if n, err := strconv.Atoi(port); err != nil || n < 1 || n > 65535 {
-		return fmt.Errorf("port must be from 1 to 65535, not %q", clean(port))
+		return fmt.Errorf("%s must have a port from 1 to 65535, not %q", key, clean(port))
 	}
 	return nil
 }
@@ -148,4 +148,12 @@ func validPattern(key, pattern string) error {
 		return fmt.Errorf("%s is not a regular expression: %v", key, err)
 	}
 	return nil
+}
+
+// about says what an error is about; nil stays nil.
+func about(what string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%s: %w", what, err)
 }

@@ -186,7 +186,11 @@ func execute(ctx context.Context, world string, args []string) (int, error) {
 	if term := os.Getenv("TERM"); term != "" {
 		streams.Env = []string{"TERM=" + term}
 	}
-	process, err := host.Start(ctx, streams, args[1:]...)
+	command := args[1:]
+	if command[0] == "--" && len(command) > 1 {
+		command = command[1:] // as people are used to from other programs
+	}
+	process, err := host.Start(ctx, streams, command...)
 	if err != nil {
 		return 1, err
 	}
