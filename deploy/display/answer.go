@@ -211,6 +211,8 @@ func (p *page) report(host string, o event.Outcome, told map[string]string) {
 	if o.Failure != nil {
 		p.log(o.Failure.Log)
 		p.next(o.Failure.Next)
+	} else if o.Code == 9 {
+		p.next("hdeploy probe " + host + "  # asks them again")
 	}
 }
 
@@ -426,7 +428,7 @@ func degradedMeaning(o event.Outcome, wanted string) string {
 }
 
 func failedProbes(o event.Outcome) string {
-	return plural(len(o.Failed), "probe that only alerts failed", "probes that only alert failed")
+	return plural(len(o.Failed), "probe that only alerts did not pass", "probes that only alert did not pass")
 }
 
 func previewMeaning(o event.Outcome) string {

@@ -93,3 +93,16 @@ func TestLiveViewOfAProbe(t *testing.T) {
 		t.Errorf("told twice:\n%s", end)
 	}
 }
+
+// Whoever is told that a host is degraded must know what to type.
+func TestDegradedHostHasANextCommand(t *testing.T) {
+	a := newAnswer([]string{"web1"})
+	o := event.Outcome{Outcome: "degraded", Code: 9, Action: "switch", Failed: []event.Probe{{Name: "site", From: "deployer", Verdict: "unknown", Policy: "alert", Class: "dns"}}}
+	a.add(event.Event{Host: "web1", Outcome: &o})
+	got := a.text(80, style{})
+	for _, want := range []string{"did not pass", "hdeploy probe web1"} {
+		if !strings.Contains(got, want) {
+			t.Errorf("no %q in:\n%s", want, got)
+		}
+	}
+}

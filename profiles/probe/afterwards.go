@@ -75,12 +75,21 @@ func RunRestored(ctx context.Context, specs []Spec, host *Host, failedBefore []s
 // must not hold up the last word for long.
 func (s Spec) restored() Spec {
 	s = s.AtRest()
+	if h, ok := s.Ask.(*HerculesSpec); ok {
+		// The rollback has just started the agent: it cannot have been quiet for long.
+		brief := *h
+		brief.Quiet = min(h.Quiet, briefQuiet)
+		s.Ask = &brief
+	}
 	if s.AfterRollback != Required {
 		s.Passes, s.OnUnknown = 1, Alert
 		s.Deadline = min(s.Deadline, longestAdvice)
 	}
 	return s
 }
+
+// briefQuiet is how long an agent must be online after a rollback.
+const briefQuiet = 5 * time.Second
 
 // afterRollback says what a result leads to that was had after a rollback.
 func afterRollback(s Spec, r Result, failedBefore bool) Result {

@@ -78,3 +78,14 @@ func TestAdviceIsBounded(t *testing.T) {
 		t.Errorf("a required one is asked as written, without settle and soak: %+v", got)
 	}
 }
+
+// A rollback has just started the agent, which cannot have been quiet for long.
+func TestRestoredAgentNeedsLittleQuiet(t *testing.T) {
+	s := Defaults(KindHercules)
+	if got := ask[HerculesSpec](s.restored()).Quiet; got != briefQuiet {
+		t.Errorf("it must be quiet for %s", got)
+	}
+	if ask[HerculesSpec](s).Quiet != 45*time.Second {
+		t.Error("the spec of the deployment was changed")
+	}
+}
