@@ -58,7 +58,7 @@ func commandKind() kind {
 			Params: []Param{
 				{Name: "argv", Type: Texts, Required: true, Text: "the program and its arguments; there is no shell"},
 				{Name: "exit_code", Type: Number, Default: "0", Text: "the wanted exit code"},
-				{Name: "output", Type: Text, Text: "a regular expression that the first 64 KiB of standard output match"},
+				{Name: "output", Type: Text, Text: "a regular expression that the first 64 KiB of standard output match, without the line break at their end"},
 				{Name: "user", Type: Text, Default: "root on the host, who runs hdeploy on the deployer", Text: "who runs it, by name or number, with the groups and the home of that user"},
 			},
 		},

@@ -54,7 +54,7 @@ func dnsKind() kind {
 				{Name: "name", Type: Text, Required: true, Text: "the name; with a stop at its end it is searched in no other domain"},
 				{Name: "type", Type: Text, Default: `"any"`, Words: dnsTypes(), Text: "the type of the records, any for addresses of both kinds"},
 				{Name: "answers", Type: Texts, Text: "these must be among the answers: addresses, names or texts"},
-				{Name: "server", Type: Text, Default: "those of /etc/resolv.conf", Text: "the address of the server to ask, with or without a port"},
+				{Name: "server", Type: Text, Default: "those of /etc/resolv.conf", Text: "the server to ask, an address with or without a port; then neither /etc/hosts nor search domains count"},
 			},
 		},
 		question: func() Question { return &DNSSpec{Type: anyAddress} },
