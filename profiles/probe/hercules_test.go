@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -28,8 +29,8 @@ type agentHost struct {
 	spec       Spec
 	invocation string
 	base       *Baseline
-	// connections are those of the unit's control group, at which port it is asked.
-	connections, port int
+	// connections of the unit's control group: one, none, or that it cannot be read.
+	connections int
 }
 
 func newAgentHost(t *testing.T) *agentHost {
@@ -67,14 +68,29 @@ func (a *agentHost) enable() { a.change("hercules-ci-agent.service", "UnitFileSt
 func (a *agentHost) judge(t *testing.T, b *Baseline) Result {
 	t.Helper()
 	host := a.host(b)
-	host.testOnlyConnections = func(_ string, port int) (int, error) {
-		a.port = port
-		if a.connections < 0 {
-			return 0, errManySockets
-		}
-		return a.connections, nil
+	host.groups = filepath.Join(a.dir, "cgroup")
+	procs := filepath.Join(host.groups, "system.slice/hercules-ci-agent.service/cgroup.procs")
+	must(t, os.RemoveAll(procs))
+	must(t, os.MkdirAll(filepath.Dir(procs), 0o700))
+	switch {
+	case a.connections < 0:
+		must(t, os.Mkdir(procs, 0o700))
+	case a.connections > 0:
+		a.connect(t)
+		must(t, os.WriteFile(procs, fmt.Appendln(nil, os.Getpid()), 0o600))
 	}
 	return runOne(t, a.spec, host)
+}
+
+// connect makes this process one that the agent could be, connected to the service
+// as far as that is there.
+func (a *agentHost) connect(t *testing.T) {
+	t.Helper()
+	address, _ := a.ask().apiAddress()
+	conn, err := net.DialTimeout("tcp", address, time.Second)
+	if err == nil {
+		t.Cleanup(func() { conn.Close() })
+	}
 }
 
 func TestHercules(t *testing.T) {
@@ -197,7 +213,7 @@ func TestHercules(t *testing.T) {
 		{"session's placeholder", func(_ *testing.T, a *agentHost) { a.write("secretState/session.key", "x\n") }, Fail, "no-session", "empty"},
 		{"no connection", func(_ *testing.T, a *agentHost) { a.connections = 0 }, Fail, "no-connection", "no connection to the service"},
 		{"no connection and no network", unreachable(func(_ *testing.T, a *agentHost) { a.connections = 0 }), Unknown, "connect", "refused"},
-		{"connections unreadable", func(_ *testing.T, a *agentHost) { a.connections = -1 }, Unknown, "sockets", "more than"},
+		{"connections unreadable", func(_ *testing.T, a *agentHost) { a.connections = -1 }, Unknown, "sockets", "control group"},
 		{"name that is not resolved", func(_ *testing.T, a *agentHost) {
 			a.connections = 0
 			a.ask().APIBaseURL = "https://hercules-ci.invalid"
@@ -325,9 +341,6 @@ func TestHerculesNotes(t *testing.T) {
 	r.want(t, Pass, "", "connected to the service")
 	r.notes(t, "OpNix's unit is opnix-secrets.service", "1 of 1 entries of binary-caches.json are ignored",
 		"the agent says: Cache a has unknown kind AtticCache", "1 tasks of the agent were running", "mode 0644")
-	if wanted, _ := a.ask().apiAddress(); portOf(wanted) != a.port {
-		t.Errorf("connections were asked for at port %d of %s", a.port, wanted)
-	}
 }
 
 func TestHerculesTellsEveryFlaw(t *testing.T) {

@@ -1,6 +1,7 @@
 package probe
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -165,10 +166,7 @@ func (v *agentVisit) connected(ctx context.Context, log agentLog, seen string) {
 func (v *agentVisit) connections(ctx context.Context) (int, error) {
 	address, _ := v.apiAddress()
 	port := portOf(address)
-	if v.host.testOnlyConnections != nil {
-		return v.host.testOnlyConnections(v.unit.ControlGroup, port)
-	}
-	return ownedConnections(ctx, v.unit.ControlGroup, port)
+	return ownedConnections(ctx, cmp.Or(v.host.groups, groupRoot), v.unit.ControlGroup, port)
 }
 
 // down judges a unit that does not run.

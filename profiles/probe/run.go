@@ -18,8 +18,9 @@ type Host struct {
 	// NewSystem is the toplevel that should run.
 	NewSystem string
 
-	// testOnlyConnections stands in for the kernel's tables.
-	testOnlyConnections func(group string, port int) (int, error)
+	// groups is where the unified hierarchy of control groups is mounted, groupRoot
+	// if empty.
+	groups string
 }
 
 // attempt is what a probe is given for one try.

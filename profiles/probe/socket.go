@@ -170,7 +170,7 @@ func (s *SocketSpec) ownedBy(ctx context.Context, u systemd.Unit) ([]socket, err
 	if u.ControlGroup == "" {
 		return nil, nil
 	}
-	return ownedSockets(ctx, u.ControlGroup, s.protocol())
+	return ownedSockets(ctx, groupRoot, u.ControlGroup, s.protocol())
 }
 
 func (s *SocketSpec) judge(ctx context.Context, u systemd.Unit, owned []socket, b *Baseline) finding {

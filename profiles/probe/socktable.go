@@ -58,13 +58,13 @@ func (s socket) String() string {
 }
 
 // ownedConnections counts the ESTABLISHED TCP connections to remotePort that
-// processes of a control group hold, its children included. group is as the
-// manager names it ([systemd.Unit.ControlGroup]), for instance
+// processes of a control group hold, its children included. root is where control
+// groups are mounted, group is as the manager names it ([systemd.Unit.ControlGroup]), for instance
 // "/system.slice/hercules-ci-agent.service". A group without processes, or one
 // that is gone, holds none. The error is that of a kernel that does not show its
 // tables, or of tables too long to be read; nobody may take it for none.
-func ownedConnections(ctx context.Context, group string, remotePort int) (int, error) {
-	owned, err := ownedSockets(ctx, group, "tcp")
+func ownedConnections(ctx context.Context, root, group string, remotePort int) (int, error) {
+	owned, err := ownedSockets(ctx, root, group, "tcp")
 	if err != nil {
 		return 0, err
 	}
@@ -79,8 +79,8 @@ func ownedConnections(ctx context.Context, group string, remotePort int) (int, e
 
 // ownedSockets are the sockets of a protocol that processes of a control group
 // hold.
-func ownedSockets(ctx context.Context, group, protocol string) ([]socket, error) {
-	pids, err := groupProcesses(ctx, groupRoot, group)
+func ownedSockets(ctx context.Context, root, group, protocol string) ([]socket, error) {
+	pids, err := groupProcesses(ctx, root, group)
 	if err != nil || len(pids) == 0 {
 		return nil, err
 	}

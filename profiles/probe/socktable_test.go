@@ -145,10 +145,10 @@ func TestLongTablesAreNotMissingSockets(t *testing.T) {
 }
 
 func TestOwnedConnections(t *testing.T) {
-	if n, err := ownedConnections(t.Context(), "/system.slice/hdeploy-no-such.service", 443); n != 0 || err != nil {
+	if n, err := ownedConnections(t.Context(), groupRoot, "/system.slice/hdeploy-no-such.service", 443); n != 0 || err != nil {
 		t.Errorf("a group that is gone: %s, %v", strconv.Itoa(n), err)
 	}
-	if _, err := ownedConnections(t.Context(), "", 443); err == nil {
+	if _, err := ownedConnections(t.Context(), groupRoot, "", 443); err == nil {
 		t.Error("a unit without a group is not the root group")
 	}
 }
