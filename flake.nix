@@ -25,7 +25,7 @@
           pname = "hdeploy";
           version = "0.1.0";
           src = self;
-          vendorHash = "sha256-o1E0Oe3HefyZyi1q0tt8rT6T20MX2Ts8DsDJWzI9Fq4=";
+          vendorHash = "sha256-ABFQSw5roGpFDD/pnnirjflbEVHaCOOjGHP8C6oYC+w=";
 
           # The agents for both processors are embedded, so they come first. A preBuild
           # would also run where the dependencies are fetched; a buildPhase does not.

@@ -102,6 +102,9 @@ func TestLabEvaluate(t *testing.T) {
 	if s := e.Services.HerculesCI.Settings; s.ClusterJoinTokenPath != "/var/lib/hercules-ci-agent/secrets/cluster-join-token.key" || s.BinaryCachesPath != "" {
 		t.Errorf("agent: %+v", s)
 	}
+	if h := e.Services.HerculesCI; h.RestartSec != "120" || h.HostName != "web2" {
+		t.Errorf("agent: %+v", h)
+	}
 	if !slices.Equal(e.Units, []string{"opnix-secrets", "hercules-ci-agent"}) {
 		t.Errorf("units: %v", e.Units)
 	}

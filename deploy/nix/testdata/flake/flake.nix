@@ -83,7 +83,7 @@
                 script = "/nix/store/00000000000000000000000000000000-opnix-0.10.1/bin/opnix secret -config x";
                 serviceConfig = never;
               };
-              hercules-ci-agent = never;
+              hercules-ci-agent = { serviceConfig = { RestartSec = 120; ExecStart = never; }; script = never; };
               other = never;
             };
           };
