@@ -83,7 +83,7 @@ func (a agent) check(ctx context.Context, p protocol.CheckRequest) (any, error) 
 	return result, nil
 }
 
-// stateOf looks at a file from outside: it is opened by nobody.
+// stateOf looks at a file, and tells of its content only whether there is any.
 func stateOf(path string) protocol.FileState {
 	s := protocol.FileState{Path: path}
 	if !filepath.IsAbs(path) {
@@ -98,7 +98,8 @@ func stateOf(path string) protocol.FileState {
 		s.Error = printable(err.Error())
 		return s
 	}
-	s.Exists, s.Regular, s.Empty = true, info.Mode().IsRegular(), info.Size() == 0
+	s.Exists, s.Regular = true, info.Mode().IsRegular()
+	s.Empty = s.Regular && probe.IsBlank(path, info)
 	if stat, ok := info.Sys().(*syscall.Stat_t); ok {
 		s.Mode, s.UID = stat.Mode&0o7777, stat.Uid
 	}

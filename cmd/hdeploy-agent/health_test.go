@@ -29,7 +29,7 @@ func TestRecordedProbesAreThoseOfTheRunningSystem(t *testing.T) {
 	}
 }
 
-func TestFilesAreLookedAtFromOutside(t *testing.T) {
+func TestOfAFileIsToldHowItLooks(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "token")
 	if err := os.WriteFile(file, []byte("x"), 0o600); err != nil {
@@ -37,6 +37,12 @@ func TestFilesAreLookedAtFromOutside(t *testing.T) {
 	}
 	if s := stateOf(file); !s.Exists || !s.Regular || s.Empty || s.Mode != 0o600 || s.UID != uint32(os.Getuid()) {
 		t.Errorf("a file: %+v", s)
+	}
+	if err := os.WriteFile(file, []byte(" \n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if s := stateOf(file); !s.Empty {
+		t.Errorf("a file of blanks: %+v", s)
 	}
 	if err := os.Truncate(file, 0); err != nil {
 		t.Fatal(err)

@@ -33,7 +33,7 @@ func (in *inquiry) judgeToken() {
 	case !info.Mode().IsRegular():
 		in.file(path, "", flaw{"no-token", expected, "it is a " + typeOf(info), in.hint("no-token")})
 		return
-	case isBlank(path, info):
+	case IsBlank(path, info):
 		in.file(path, "", flaw{"empty-token", expected, "it is empty", in.hint("empty-token")})
 	}
 	if modeOf(info)&0o007 != 0 {
@@ -43,9 +43,9 @@ func (in *inquiry) judgeToken() {
 	in.file(path, "", checkOwners(path, info, strconv.Itoa(os.Geteuid()), ""))
 }
 
-// isBlank says whether a small file holds nothing but white space: OpNix trims its
-// token, and so does sshd its lines.
-func isBlank(path string, info fs.FileInfo) bool {
+// IsBlank says whether a small regular file holds nothing but white space: OpNix
+// trims its token, and so does sshd its lines. What cannot be read is not blank.
+func IsBlank(path string, info fs.FileInfo) bool {
 	if info.Size() == 0 {
 		return true
 	}

@@ -52,15 +52,16 @@ type CheckResult struct {
 	Processes map[string]int `json:"processes,omitempty"`
 }
 
-// FileState is what a file looks like from outside.
+// FileState is what a file looks like, without what is in it.
 type FileState struct {
 	Path string `json:"path"`
 	// Error says why nothing else is known, empty where it was seen.
 	Error  string `json:"error,omitempty"`
 	Exists bool   `json:"exists,omitempty"`
 	// Regular is also true for a link to a regular file.
-	Regular bool   `json:"regular,omitempty"`
-	Empty   bool   `json:"empty,omitempty"`
-	Mode    uint32 `json:"mode,omitempty"`
-	UID     uint32 `json:"uid,omitempty"`
+	Regular bool `json:"regular,omitempty"`
+	// Empty is also true for a file of blanks.
+	Empty bool   `json:"empty,omitempty"`
+	Mode  uint32 `json:"mode,omitempty"`
+	UID   uint32 `json:"uid,omitempty"`
 }
