@@ -301,7 +301,7 @@ func TestConfiguration(t *testing.T) {
 		{
 			full, ".config.services.onepassword-secrets.secrets.herculesClusterJoinToken",
 			`{"group":"hercules-ci-agent","mode":"0600","owner":"hercules-ci-agent","path":"/var/lib/hercules-ci-agent/secrets/cluster-join-token.key",` +
-				`"reference":"op://lab/herculesClusterJoinToken/value","services":["hercules-ci-agent"]}`,
+				`"reference":"op://The Lab/herculesClusterJoinToken/value","services":["hercules-ci-agent"],"symlinks":[]}`,
 		},
 		{full, ".config.services.hercules-ci-agent.settings.binaryCachesPath", `"/var/lib/hercules-ci-agent/secrets/binary-caches.json"`},
 		{full, ".config.systemd.services.opnix-secrets.enable", "true"},
