@@ -252,7 +252,7 @@ func TestServices(t *testing.T) {
 		"wrong mode":        {`{"opnix":{"wrongMode":true}}`, 0, "stat -c %a /var/lib/opnix/secrets/appSecret", "644"},
 		"rate limited":      {`{"opnix":{"fail":"rate-limited"}}`, 4, opnixState, "75 failed failed"},
 		"missing token":     {`{"opnix":{},"faults":{"missingToken":true}}`, 0, opnixState + "; journalctl -u opnix-secrets -o cat -n 5 | grep -c 'WARNING: Token file'", "0 active exited 1"},
-		"deadlock":          {`{"opnix":{"blockingRestart":true},"hercules":{}}`, 124, opnixState + "; systemctl cancel; systemctl kill -s KILL opnix-secrets", "0 activating start"},
+		"deadlock":          {`{"opnix":{"version":"0.8.0"},"hercules":{}}`, 124, opnixState + "; systemctl cancel; systemctl kill -s KILL opnix-secrets", "0 activating start"},
 		"agent offline":     {`{"hercules":{"offline":true}}`, 0, agentState + "; journalctl -u hercules-ci-agent -o cat -n 3 | grep -c 'Recovering from exception'", "active running 1"},
 		"nobody answers":    {`{"hercules":{"offline":"api"}}`, 0, agentState, "activating auto-restart"},
 		"agent crashes":     {`{"hercules":{"crash":true}}`, 0, "sleep 1;" + agentState, "activating auto-restart"},
