@@ -50,7 +50,11 @@ func toml(kind probe.Kind, params []probe.Param) []hosts.Param {
 func checkProbe(p hosts.Probe) []string {
 	specs, err := spec(p)
 	for _, s := range specs {
-		err = errors.Join(err, s.Validate())
+		wrong := s.Validate()
+		if wrong == nil {
+			wrong = s.Attainable()
+		}
+		err = errors.Join(err, wrong)
 	}
 	if err == nil {
 		return nil

@@ -30,7 +30,7 @@ func TestPresetThatFailsRollsBackAndSaysWhatItSaw(t *testing.T) {
 		probe: "onepassword-secrets", expected: "secret", seen: "0644",
 	}, {
 		name: "agent with caches that it cannot read", changes: settings{"hercules": settings{"badCaches": "schema", "restarter": false}},
-		probes: `["hercules-ci-agent"]`, tables: "[probes.hercules-ci-agent]\nsettle = \"1s\"\nsoak = \"1s\"\ndeadline = \"4s\"\n",
+		probes: `["hercules-ci-agent"]`, tables: "[probes.hercules-ci-agent]\nsettle = \"1s\"\nquiet = \"1s\"\nsoak = \"1s\"\ndeadline = \"4s\"\n",
 		probe: "hercules-ci-agent", expected: "CachixCache or NixCache", seen: "a CachixCache needs publicKeys",
 	}} {
 		t.Run(c.name, func(t *testing.T) {
@@ -135,7 +135,7 @@ func TestProbeThatOnlyAlertsLeavesTheSystemDegraded(t *testing.T) {
 func TestServiceOfSomebodyElseThatIsAwayOnlyAlerts(t *testing.T) {
 	s := newSite(t, lab.HostOptions{})
 	s.inventory.Probes = `["hercules-ci-agent"]`
-	s.inventory.Tables = "[probes.hercules-ci-agent]\nsettle = \"0s\"\nsoak = \"0s\"\ninterval = \"500ms\"\ndeadline = \"4s\"\n"
+	s.inventory.Tables = "[probes.hercules-ci-agent]\nsettle = \"0s\"\nquiet = \"1s\"\nsoak = \"0s\"\ninterval = \"500ms\"\ndeadline = \"4s\"\n"
 	s.configure(settings{"revision": "offline", "hercules": settings{"offline": true, "restarter": false}})
 	r := s.deploy().require("degraded", 9)
 	requireRuns(t, s.snapshot(), r.Outcome.Closure)

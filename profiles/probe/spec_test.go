@@ -264,3 +264,18 @@ func FuzzExpect(f *testing.F) {
 		}
 	})
 }
+
+func TestAttainable(t *testing.T) {
+	s := Defaults(KindHercules)
+	if err := s.Attainable(); err != nil {
+		t.Errorf("the default: %v", err)
+	}
+	s.Settle, s.Deadline = time.Second, 15*time.Second
+	if err := s.Attainable(); err == nil || !strings.Contains(err.Error(), "deadline of 15s is too short for quiet of 45s") {
+		t.Errorf("got %v", err)
+	}
+	s.Strict()
+	if err := s.Attainable(); err != nil {
+		t.Errorf("strict: %v", err)
+	}
+}

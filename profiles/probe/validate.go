@@ -36,6 +36,16 @@ func (s Spec) Validate() error {
 	return nil
 }
 
+// Attainable says what could never pass within the windows that a person gave: an
+// agent cannot be quiet for longer than it is looked at.
+func (s Spec) Attainable() error {
+	h, ok := s.Ask.(*HerculesSpec)
+	if !ok || s.From != FromHost || h.Quiet < s.Settle+s.Deadline {
+		return nil
+	}
+	return fmt.Errorf("probe %s: deadline of %s is too short for quiet of %s: make it longer, or quiet shorter", clean(s.Name), s.Deadline, h.Quiet)
+}
+
 func (s Spec) validateCommon() error {
 	var errs []error
 	if s.Name == "" || len(s.Name) > 64 || strings.ContainsFunc(s.Name, func(r rune) bool { return !unicode.IsPrint(r) }) {
