@@ -212,6 +212,10 @@ func TestHercules(t *testing.T) {
 		{"session gone", func(t *testing.T, a *agentHost) { must(t, os.Remove(filepath.Join(a.dir, "secretState/session.key"))) }, Fail, "no-session", "no such file"},
 		{"session's placeholder", func(_ *testing.T, a *agentHost) { a.write("secretState/session.key", "x\n") }, Fail, "no-session", "empty"},
 		{"no connection", func(_ *testing.T, a *agentHost) { a.connections = 0 }, Fail, "no-connection", "no connection to the service"},
+		{"no connection since its trouble", func(_ *testing.T, a *agentHost) {
+			a.connections = 0
+			a.lines(a.invocation, time.Minute, "[Agent][Info] "+agentOnline, "[Agent][Warning] "+agentRecovering+". Reconnecting.")
+		}, Unknown, "socket", "is not back"},
 		{"no connection and no network", unreachable(func(_ *testing.T, a *agentHost) { a.connections = 0 }), Unknown, "connect", "refused"},
 		{"connections unreadable", func(_ *testing.T, a *agentHost) { a.connections = -1 }, Unknown, "sockets", "control group"},
 		{"name that is not resolved", func(_ *testing.T, a *agentHost) {

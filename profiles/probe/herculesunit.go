@@ -154,6 +154,10 @@ func (v *agentVisit) connected(ctx context.Context, log agentLog, seen string) {
 	case err != nil:
 		v.add(unknown("sockets", agentExpected, "the agent's connections could not be read").because(err.Error()))
 		return
+	case n == 0 && log.trouble > 0:
+		// It waits before it tries again, perhaps for longer than it must be quiet.
+		v.add(v.cause(ctx, "socket", seen+", but its connection to the service broke and is not back", log.afterTrouble))
+		return
 	case n == 0:
 		v.add(v.cause(ctx, "no-connection", seen+", but no connection to the service is open", nil))
 		return
