@@ -24,12 +24,18 @@ func TestBootThatFailsLeavesWhatRunsAlone(t *testing.T) {
 }
 
 func TestConnectionThatIsLostWhileTheHostWaitsIsMadeAnew(t *testing.T) {
+	requireCommittedDespite(t, "systemctl stop 'session-*.scope'")
+}
+
+// requireCommittedDespite runs a command on the host while it waits for its deployer.
+func requireCommittedDespite(t *testing.T, disturbance string) {
+	t.Helper()
 	s := newSite(t, lab.HostOptions{})
 	s.hold(40 * time.Second)
 	s.faulty("good", nil)
 	r := s.startSwitch(command{})
 	r.awaitPhase(event.Verify, event.Started)
-	s.on("systemctl stop 'session-*.scope'")
+	s.on(disturbance)
 	s.release()
 	r.wait().require("committed", 0)
 	requireRuns(t, s.snapshot(), r.Outcome.Closure)
@@ -37,15 +43,7 @@ func TestConnectionThatIsLostWhileTheHostWaitsIsMadeAnew(t *testing.T) {
 
 // What is mounted over /tmp in the middle hides nothing that is still needed.
 func TestFilesystemOverTheTemporaryFolderDisturbsNothing(t *testing.T) {
-	s := newSite(t, lab.HostOptions{})
-	s.hold(40 * time.Second)
-	s.faulty("good", nil)
-	r := s.startSwitch(command{})
-	r.awaitPhase(event.Verify, event.Started)
-	s.on("mount -t tmpfs tmpfs /tmp")
-	s.release()
-	r.wait().require("committed", 0)
-	requireRuns(t, s.snapshot(), r.Outcome.Closure)
+	requireCommittedDespite(t, "mount -t tmpfs tmpfs /tmp")
 }
 
 // A deployer that dies between two hosts leaves each of them with its own decision.

@@ -143,8 +143,6 @@ type inquiry struct {
 	// ranBefore says that the trial neither changed the unit nor, itself, ran it;
 	// brokenBefore that what ran then had failed or found no token.
 	ranBefore, brokenBefore bool
-	// failedToo says that it failed before and fails again, whoever started it since.
-	failedToo bool
 }
 
 // try judges OpNix's unit and what it wrote. The unit alone proves little:
@@ -162,7 +160,6 @@ func (o *OnePasswordSpec) try(ctx context.Context, a attempt) finding {
 	}
 	changed := a.host.Baseline.textChanged(in.unit)
 	in.brokenBefore = a.host.Baseline.failedBefore(in.unit)
-	in.failedToo = a.host.Baseline.failedToo(in.unit)
 	in.ranBefore = !changed && (in.brokenBefore || a.host.Baseline.untouched(in.unit))
 	in.judgeUnit(ctx)
 	in.judgeToken()

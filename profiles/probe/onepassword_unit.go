@@ -74,7 +74,7 @@ func (in *inquiry) judgeFault(ctx context.Context) {
 	class, line := in.opnixFault(ctx, u)
 	hint := in.hint(class)
 	switch {
-	case (in.brokenBefore || in.failedToo) && !in.isNewFault(ctx, class):
+	case in.host.Baseline.failedToo(u) && !in.isNewFault(ctx, class):
 		in.brokenBefore, in.ranBefore = true, true
 		in.found = append(in.found, failedBefore(opnixDone, u, line).try(hint))
 	case isRemoteFault(class):

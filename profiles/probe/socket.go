@@ -189,7 +189,7 @@ func (s *SocketSpec) judge(ctx context.Context, u systemd.Unit, owned []socket, 
 	seen := fmt.Sprintf("%s has %d", describe(u), len(matching))
 	switch {
 	case b.failedToo(u) || s.missingBefore(u, b):
-		return failedBefore(expected, u, "it had no such socket before the trial, which did not start it again").try("ss -lnp; systemctl status " + s.Unit)
+		return failedBefore(expected, u, "it had no such socket before the trial either").try("ss -lnp; systemctl status " + s.Unit)
 	case u.Active != "active":
 		return fail("not-running", expected, describe(u)).try("journalctl -u " + s.Unit + " -e")
 	case s.state() == established:

@@ -51,10 +51,14 @@ func unitsBehind(results []probe.Result) []string {
 func bareNames(described []string) []string {
 	var units []string
 	for _, unit := range described {
-		name, _, _ := strings.Cut(unit, " ")
-		units = append(units, name)
+		units = append(units, bareName(unit))
 	}
 	return units
+}
+
+func bareName(described string) string {
+	name, _, _ := strings.Cut(described, " ")
+	return name
 }
 
 // keepJournal keeps what failed units said after a rollback that did not work,

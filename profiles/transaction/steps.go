@@ -146,7 +146,7 @@ func (e Engine) judgeFailedUnits(ctx, bound context.Context, r Record) error {
 func notJudged(probes []probe.Spec, units []string) []string {
 	judged := probe.Judged(probes)
 	return slices.DeleteFunc(slices.Clone(units), func(unit string) bool {
-		return slices.Contains(judged, bareNames([]string{unit})[0])
+		return slices.Contains(judged, bareName(unit))
 	})
 }
 
