@@ -13,6 +13,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/hbohlen/hdeploy/hosts/sshconfig"
 )
 
 // Inventory is the content of one deploy.toml.
@@ -57,6 +59,88 @@ type Host struct {
 	// LastResort is what the host does where going back did not help: "none" or
 	// "reboot".
 	LastResort string
+
+	// Local says that the host is the machine hdeploy runs on, and that no SSH is
+	// needed.
+	Local bool
+	// SSH is what ssh_config adds to the above.
+	SSH sshconfig.Settings
+	// Password is where the password for Elevation comes from.
+	Password Password
+	// Agent is the fixed path of the agent on the host, which the rules of sudo name;
+	// empty where hdeploy uploads its own.
+	Agent string
+	// TempDir is a folder of the login user on the host for what is uploaded; empty
+	// for the home directory, or /tmp.
+	TempDir string
+	// Build is where the closure is built: "local", "host" for the host itself, or
+	// the name of another host of the inventory.
+	Build string
+	// Substitute lets the host fetch from its own caches what they have.
+	Substitute bool
+	// Confirm is where the new system answers, where the change moves that; nil for
+	// the same place as before.
+	Confirm *Endpoint
+	// AutoRollback takes a system back that failed its trial. MagicRollback demands
+	// that the confirmation comes over a new connection.
+	AutoRollback, MagicRollback bool
+	// MachineID is the machine-id that the host must have, empty where none is pinned.
+	MachineID string
+	// Profiles are deployed in this order. There is at least one.
+	Profiles []Profile
+}
+
+// The kinds of profiles.
+const (
+	// KindNixOS is a NixOS system and the system profile.
+	KindNixOS = "nixos"
+	// KindHomeManager is a home-manager generation of one user.
+	KindHomeManager = "home-manager"
+	// KindCustom is a closure with programs of its own for each step.
+	KindCustom = "custom"
+	// KindDeployRs is a closure that deploy-rs's activate functions made.
+	KindDeployRs = "deploy-rs"
+)
+
+// Profile is one thing that is deployed on a host.
+type Profile struct {
+	// Name is unique within its host: "system" for the default one.
+	Name string
+	// Kind is one of the constants Kind….
+	Kind string
+	// User owns the profile and activates it.
+	User string
+	// Attribute is the path of the profile's derivation within the flake.
+	Attribute string
+	// Path is the link of the profile on the host; empty for that of its kind, user
+	// and name.
+	Path string
+	// Activate, Rollback and Check are argv of a custom profile, the first word
+	// relative to the closure; an empty Rollback means Activate of the previous
+	// closure, an empty Check that none is made.
+	Activate, Rollback, Check []string
+	// Probes judge the profile in addition to the host's, Timeouts are the host's
+	// where nothing else is said.
+	Probes   []Probe
+	Timeouts Timeouts
+}
+
+// Endpoint is where a host answers after the change.
+type Endpoint struct {
+	Address  string
+	Port     int
+	User     string
+	HostKeys []string
+}
+
+// Password is where a password for elevation comes from. All empty means that none
+// is needed. Hosts with an equal Password share one answer within a run.
+type Password struct {
+	// Ask asks the person, or the program in $SUDO_ASKPASS or $SSH_ASKPASS.
+	Ask bool
+	// File is an absolute path here, Command an argv here that prints it.
+	File    string
+	Command []string
 }
 
 // Jump is a host that a connection passes through. It is never deployed to by
@@ -67,6 +151,7 @@ type Jump struct {
 	User          string
 	HostKeys      []string
 	IdentityFiles []string
+	SSH           sshconfig.Settings
 }
 
 // Timeouts are the longest waits of one deployment.
@@ -84,13 +169,14 @@ type Timeouts struct {
 // NewHost returns a host for which nothing but the name is known: everything
 // else has its default.
 func NewHost(name string) Host {
-	return Host{
+	h := Host{
 		Name:       name,
 		Address:    name,
 		Port:       22,
 		User:       "root",
 		Attribute:  defaultAttribute(name),
 		LastResort: "none",
+		Build:      "local", AutoRollback: true, MagicRollback: true,
 		Timeouts: Timeouts{
 			Activation: 300 * time.Second,
 			Confirm:    60 * time.Second,
@@ -101,6 +187,13 @@ func NewHost(name string) Host {
 			Reboot:     10 * time.Minute,
 		},
 	}
+	h.Profiles = []Profile{h.system()}
+	return h
+}
+
+// system is the one profile of a host of which nothing else is said.
+func (h Host) system() Profile {
+	return Profile{Name: "system", Kind: KindNixOS, User: "root", Attribute: h.Attribute, Timeouts: h.Timeouts}
 }
 
 // DefaultElevation returns the argv prefix that makes commands of user run as

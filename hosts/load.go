@@ -310,6 +310,7 @@ func (d *decoder) host(name string, table *node, defaults settings) settings {
 	if !host.elevated {
 		host.Elevation = DefaultElevation(host.User)
 	}
+	host.Profiles = []Profile{host.system()}
 	// The defaults are shared by all hosts; what a host holds is its own.
 	host.HostKeys = slices.Clone(host.HostKeys)
 	host.IdentityFiles = slices.Clone(host.IdentityFiles)

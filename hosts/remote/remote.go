@@ -8,6 +8,7 @@
 package remote
 
 import (
+	"context"
 	"net"
 	"os"
 	"path/filepath"
@@ -15,6 +16,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/hbohlen/hdeploy/hosts/sshconfig"
 )
 
 // Target is a host and how to log in to it. Only Host is required.
@@ -43,8 +46,18 @@ type Target struct {
 	// Jump is the way to the host, nearest hop first. The hops' own Jump,
 	// ConnectTimeout and Keepalive are not used.
 	Jump []Target
+	// SSH is what ssh_config says beyond Address, Port, User and IdentityFiles.
+	SSH sshconfig.Settings
+	// Local runs everything on this machine, without SSH.
+	Local bool
 	// Elevation is the argv prefix that makes a command run as root.
 	Elevation []string
+	// Password answers the elevation's question for a password; nil where there is
+	// none. It asks a person at most once, however often it is called.
+	Password func(context.Context) (string, error)
+	// TempDir is a folder on the host for uploads; empty for the home directory, or
+	// /tmp.
+	TempDir string
 	// ConnectTimeout covers TCP, handshake and login of all hops together
 	// (10 s).
 	ConnectTimeout time.Duration

@@ -30,7 +30,7 @@ echo force-unsafe-io >"$root/etc/dpkg/dpkg.cfg.d/lab"
 # A step of its own: together with the first, nix-bin is configured before perl.
 chroot "$root" apt-get update -q
 chroot "$root" apt-get install -q -y --no-install-recommends \
-  nix-bin nix-setup-systemd openssh-server ca-certificates busybox-static nftables
+  nix-bin nix-setup-systemd openssh-server ca-certificates busybox-static nftables fish opendoas polkitd
 
 rm "$root/usr/sbin/policy-rc.d" "$root/etc/dpkg/dpkg.cfg.d/lab"
 rm -rf "$root"/var/lib/apt/lists/* "$root"/var/cache/apt/*.bin "$root"/var/cache/apt/archives/*.deb
