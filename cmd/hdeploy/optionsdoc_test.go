@@ -119,6 +119,7 @@ func TestWithEnvironment(t *testing.T) {
 		{"switch --json web1", "HDEPLOY_OUTPUT=plain", "switch --json -- web1"},
 		{"switch --output quiet web1", "HDEPLOY_OUTPUT=plain", "switch --output=quiet -- web1"},
 		{"hosts", "HDEPLOY_OUTPUT=plain HDEPLOY_FLAKE=.", "hosts --output=plain --"},
+		{"status --no-flake", "HDEPLOY_FLAKE=.", "status --no-flake --"},
 		{"hosts", "HDEPLOY_OUTPUT=", "hosts --"},
 		{"switch -- --config", "HDEPLOY_CONFIG=-x.toml", "switch --config=-x.toml -- --config"},
 	} {

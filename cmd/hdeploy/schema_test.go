@@ -123,7 +123,7 @@ func TestSchemaAgreesWithTheDecoder(t *testing.T) {
 	profile := func(lines string) string { return "[hosts.web1.profiles.shop]\n" + lines + "\n" }
 	probe := func(lines string) string { return "[hosts.web1]\n[probes.a]\n" + lines + "\n" }
 	for document, valid := range map[string]bool{
-		host(``): true,
+		host(``):           true,
 		host(`probs = []`): false, host(`port = 22`): true, host(`port = "22"`): false, host(`port = 70000`): false, host(`port = 0`): false,
 		host(`timeouts = { confirm = "90s" }`): true, host(`timeouts = { confirm = "+1m30s" }`): true, host(`timeouts = { confirm = 90 }`): false,
 		host(`timeouts = { confirm = "90" }`): false, host(`timeouts = { confrim = "90s" }`): false, host(`timeouts = { confirm = "1.5m" }`): true,
