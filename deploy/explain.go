@@ -49,8 +49,6 @@ func (h *hostRun) explainLink(f *Failure, link *remote.Error) {
 		f.Step = "host key"
 	case remote.LoginRefused, remote.NoKeys, remote.KeyUnreadable:
 		f.Step = "login"
-	case remote.SFTPOff:
-		f.Step = "upload the agent"
 	case remote.ForwardingOff, remote.CommandRefused: // the step that needed it says more
 	}
 }
@@ -62,11 +60,14 @@ func (h *hostRun) explainAgent(e *agent.Error) string {
 	case agent.Platform:
 		return h.ssh("uname -sm")
 	case agent.Upload:
-		return h.ssh("df -h / /tmp /var/lib")
+		return h.ssh("df -h / /var/lib")
 	case agent.NotExecutable:
 		return h.ssh("findmnt -T /var/lib/hdeploy") + "  # it must not be mounted noexec"
 	case agent.Versions:
 		return "use an hdeploy of the same protocol as the agent on " + h.Name
+	case agent.Disobeyed:
+		return "let " + h.User + " run commands on the host: see ForceCommand of its sshd, command= in the authorized_keys of " + h.User +
+			", and the login shell (users.users." + h.User + ".shell), whose startup files must not run something else\n" + h.ssh("")
 	case agent.Silent:
 	}
 	return h.ssh("ls -l /var/lib/hdeploy/agent")

@@ -3,11 +3,9 @@ package agent
 import (
 	"bytes"
 	"context"
-	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"path"
 	"regexp"
 	"strings"
 	"time"
@@ -32,6 +30,8 @@ const (
 	NotExecutable Kind = "not-executable"
 	// Versions: an agent answered that this hdeploy cannot talk to.
 	Versions Kind = "versions"
+	// Disobeyed: the host runs something else than what it is asked to.
+	Disobeyed Kind = "disobeyed"
 	// Silent: something was executed that is no agent, or it died.
 	Silent Kind = "silent"
 )
@@ -98,16 +98,14 @@ func Start(ctx context.Context, conn *remote.Conn, first First) (*Agent, error) 
 	}
 	a, err := launch(ctx, conn, script, first)
 	var failed *exitError
-	if !errors.As(err, &failed) || failed.code != exitAbsent {
+	if !errors.As(err, &failed) {
 		return a, explain(err)
 	}
-	upload, remove, err := send(ctx, conn, strings.TrimSpace(lastLine(failed.said)))
-	if err != nil {
-		return nil, err
+	if failed.code != exitAbsent {
+		return nil, disobeyed(ctx, conn, explain(err))
 	}
-	defer remove()
-	if script, err = installScript(upload); err != nil {
-		return nil, err
+	if err := install(ctx, conn, strings.TrimSpace(lastLine(failed.said))); err != nil {
+		return nil, explain(err)
 	}
 	a, err = launch(ctx, conn, script, first)
 	return a, explain(err)
@@ -209,58 +207,55 @@ func explain(err error) error {
 // without root's rights says about root's directory.
 var noElevation = regexp.MustCompile(`(?m)(^|: )(sudo|doas|run0):|password is required|not in the sudoers file|is not allowed to execute|^(mkdir|chmod|mktemp):.*(Permission denied|Operation not permitted)`)
 
-// send uploads the agent for a machine into a private directory of the login
-// user. remove deletes it again.
-func send(ctx context.Context, conn *remote.Conn, machine string) (file string, remove func(), err error) {
+// install sends the agent for a machine to root on the host. It needs neither SFTP
+// nor a directory of the login user.
+func install(ctx context.Context, conn *remote.Conn, machine string) error {
 	arch, ok := platforms[machine]
 	if !ok {
-		return "", nil, &Error{Kind: Platform, Cause: errors.New("there is no agent for this processor"), Said: machine}
+		return &Error{Kind: Platform, Cause: errors.New("there is no agent for this processor"), Said: machine}
 	}
 	program, err := unpack(arch)
 	if err != nil {
-		return "", nil, err
+		return err
+	}
+	script, err := installScript()
+	if err != nil {
+		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, uploadLimit)
 	defer cancel()
-	files, err := conn.SFTP(ctx)
+	said := &Capture{}
+	result, err := conn.Run(ctx, conn.Elevated([]string{"/bin/sh", "-c", script}), bytes.NewReader(program))
 	if err != nil {
-		return "", nil, err
+		return err
 	}
-	defer context.AfterFunc(ctx, func() { files.Close() })()
-	home, err := files.Getwd()
-	if err != nil {
-		files.Close()
-		return "", nil, &Error{Kind: Upload, Cause: fmt.Errorf("upload the agent: %v", err)}
+	if result.Code == 0 {
+		return nil
 	}
-	var private string
-	for _, parent := range []string{home, "/tmp"} {
-		private = path.Join(parent, ".hdeploy-"+strings.ToLower(rand.Text()[:12]))
-		if err = files.Mkdir(private); err == nil {
-			err = files.Chmod(private, 0o700)
-			break
-		}
+	_, _ = said.Write(result.Stderr)
+	return &exitError{code: result.Code, said: said.String()}
+}
+
+// obeyLimit bounds the question whether the host runs what it is asked to.
+const obeyLimit = 10 * time.Second
+
+// disobeyed returns why the agent does not run: err, or, where it is known of no
+// program of the host, that the host runs something else than what it is asked to.
+func disobeyed(ctx context.Context, conn *remote.Conn, err error) error {
+	var known *Error
+	if !errors.As(err, &known) || known.Kind != Silent {
+		return err
 	}
-	if err != nil {
-		files.Close()
-		return "", nil, &Error{Kind: Upload, Cause: fmt.Errorf("upload the agent to %s: %v", private, err)}
+	ctx, cancel := context.WithTimeout(ctx, obeyLimit)
+	defer cancel()
+	result, runErr := conn.Run(ctx, []string{"/bin/sh", "-c", obeyScript}, nil)
+	var lost *remote.Error
+	if errors.As(runErr, &lost) && lost.Kind == remote.Lost || bytes.Contains(result.Stdout, []byte(obeyed)) {
+		return err
 	}
-	file = path.Join(private, "agent")
-	remove = func() {
-		// What stays behind is private, and never run from there.
-		_ = files.Remove(file)
-		_ = files.RemoveDirectory(private)
-		_ = files.Close()
-	}
-	f, err := files.Create(file)
-	if err == nil {
-		_, err = f.ReadFrom(bytes.NewReader(program))
-		err = errors.Join(err, f.Close())
-	}
-	if err != nil {
-		remove()
-		return "", nil, &Error{Kind: Upload, Cause: fmt.Errorf("upload the agent to %s: %v (is the disk full?)", private, err)}
-	}
-	return file, remove, nil
+	said := &Capture{}
+	_, _ = said.Write(append(result.Stdout, result.Stderr...))
+	return &Error{Kind: Disobeyed, Cause: errors.New("the host does not run the command that it is asked to run"), Said: said.LastLine()}
 }
 
 // Close ends the agent's process. Transactions on the host go on.

@@ -1,5 +1,5 @@
 // Package remote is the one SSH connection per host: login once, then
-// commands, files and sockets ride on it side by side.
+// commands and sockets ride on it side by side.
 //
 // It keeps three promises. No connection is used whose host key was not known
 // beforehand. Every wait ends: with an answer, with the caller's context, or
