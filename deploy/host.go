@@ -116,7 +116,7 @@ func (h *hostRun) target() remote.Target {
 	t := remote.Target{
 		Host: h.Name, Address: h.Address, Port: h.Port, User: h.User, HostKeys: h.HostKeys,
 		IdentityFiles: h.IdentityFiles, Elevation: h.Elevation, ConnectTimeout: h.Timeouts.Connect,
-		SSH: h.SSH, Local: h.Local, TempDir: h.TempDir,
+		SSH: h.SSH, Local: h.Local, TempDir: h.TempDir, Password: h.password(),
 	}
 	for _, j := range h.Jump {
 		t.Jump = append(t.Jump, remote.Target{
@@ -149,7 +149,7 @@ func (h *hostRun) connect(ctx context.Context, first agent.First) (*remote.Conn,
 	if err != nil {
 		return nil, nil, err
 	}
-	a, err := agent.Start(ctx, conn, first)
+	a, err := agent.Start(ctx, conn, h.Agent, first)
 	if err != nil {
 		conn.Close()
 		return nil, nil, err
