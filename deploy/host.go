@@ -116,12 +116,12 @@ func (h *hostRun) target() remote.Target {
 	t := remote.Target{
 		Host: h.Name, Address: h.Address, Port: h.Port, User: h.User, HostKeys: h.HostKeys,
 		IdentityFiles: h.IdentityFiles, Elevation: h.Elevation, ConnectTimeout: h.Timeouts.Connect,
-		SSH: h.SSH, Local: h.Local, TempDir: h.TempDir, Password: h.password(),
+		SSH: h.SSH, Local: h.Local, TempDir: h.TempDir, Passphrases: h.run.Secrets.keys(), Password: h.password(),
 	}
 	for _, j := range h.Jump {
 		t.Jump = append(t.Jump, remote.Target{
 			Host: j.Name, Address: j.Address, Port: j.Port, User: j.User, HostKeys: j.HostKeys, IdentityFiles: j.IdentityFiles,
-			SSH: j.SSH,
+			SSH: j.SSH, Passphrases: t.Passphrases,
 		})
 	}
 	return t

@@ -22,13 +22,13 @@ import (
 
 // passwords are those of one run: hosts whose deploy.toml says the same share one.
 type passwords struct {
-	// ask asks a person; nil where there is nobody.
-	ask func(ctx context.Context, question string) (string, error)
+	// ask is nil where nobody can be asked.
+	ask Ask
 	mu  sync.Mutex
 	all map[string]*password
 }
 
-func newPasswords(ask func(context.Context, string) (string, error)) *passwords {
+func newPasswords(ask Ask) *passwords {
 	return &passwords{ask: ask, all: map[string]*password{}}
 }
 
@@ -67,14 +67,17 @@ func (h *hostRun) forgivePassword() {
 	}
 }
 
-// passwords are made when the first host needs one.
+// passwords are those of the whole command, or, where nobody can be asked, of the run.
 func (r *run) passwords() *passwords {
+	if r.Secrets != nil {
+		return r.Secrets.passwords
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.asked == nil {
-		r.asked = newPasswords(nil)
+	if r.unasked == nil {
+		r.unasked = newPasswords(nil)
 	}
-	return r.asked
+	return r.unasked
 }
 
 // password is asked for when the first host wants it, and once. Its first use is
@@ -82,7 +85,7 @@ func (r *run) passwords() *passwords {
 // could lock an account. After that each host is told a wrong password once.
 type password struct {
 	from hosts.Password
-	ask  func(context.Context, string) (string, error)
+	ask  Ask
 	turn chan struct{} // one token
 
 	known bool

@@ -30,7 +30,9 @@ type Request struct {
 	// StateDir holds the garbage-collection roots of the closures that were
 	// built here. It is created private.
 	StateDir string
-	Events   event.Sink
+	// Secrets may be nil: then nobody is asked.
+	Secrets *Secrets
+	Events  event.Sink
 	Log      zerolog.Logger
 }
 

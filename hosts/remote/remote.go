@@ -61,6 +61,9 @@ type Target struct {
 	// ConnectTimeout covers TCP, handshake and login of all hops together
 	// (10 s).
 	ConnectTimeout time.Duration
+	// Passphrases opens protected keys that no agent holds; nil where nobody can be
+	// asked.
+	Passphrases *Passphrases
 	// Keepalive is the pause between two signs of life that the host is asked
 	// for (5 s). After three without an answer the connection is given up.
 	Keepalive time.Duration
