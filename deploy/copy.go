@@ -103,18 +103,22 @@ func (h *hostRun) copying() func(nix.Progress) {
 	}
 }
 
-// dialDaemon connects to the host's Nix daemon as root: by socket forwarding
-// where the login is root's, otherwise, and where forwarding is off, by a
-// program. The daemon trusts only root to import what nobody signed.
+// dialDaemon connects to the host's Nix daemon: by socket forwarding where the login
+// is root's, otherwise, and where forwarding is off, by a program. The daemon trusts
+// only root, and whom it was told to, to import what nobody signed; so the program runs
+// as root, but where the agent at its fixed path is all that may.
 func (h *hostRun) dialDaemon(ctx context.Context) (net.Conn, error) {
-	if h.User == "root" {
+	if h.User == "root" || h.Agent != "" {
 		c, err := h.conn.DialUnix(ctx, daemonSocket)
 		if !errors.Is(err, remote.ErrForwardingOff) {
 			return c, err
 		}
 	}
-	program := filepath.Join(h.facts.Running, "sw/bin/nix-daemon")
-	return h.conn.Start(ctx, h.conn.Elevated([]string{program, "--stdio"}), &h.daemonSaid)
+	command := []string{filepath.Join(h.facts.Running, "sw/bin/nix-daemon"), "--stdio"}
+	if h.Agent != "" {
+		return h.conn.Start(ctx, command, &h.daemonSaid)
+	}
+	return h.conn.StartElevated(ctx, remote.Command{Argv: command}, &h.daemonSaid)
 }
 
 func (h *hostRun) copyFailure(err, link error) error {
