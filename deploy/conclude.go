@@ -97,7 +97,7 @@ func (h *hostRun) rolledBack(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, h.patience())
 	defer cancel()
-	if err := h.redial(ctx, 0, patient, h.askFacts); err != nil {
+	if err := h.redial(ctx, 0, patient, h.before(), h.askFacts); err != nil {
 		h.endLive("", err)
 		return h.rollbackFailed(ctx, fmt.Sprintf("%s; the host says that it went back, but could not be reached to see it: %v", reason, err), nil)
 	}
@@ -113,7 +113,7 @@ func (h *hostRun) rolledBack(ctx context.Context) error {
 		h.endLive("", ill)
 		return h.restoredIll(ctx, ill)
 	}
-	h.endLive("seen to run what ran before, over a new connection", nil)
+	h.endLive("seen to run what ran before, "+h.anew(), nil)
 	if h.wanted {
 		h.done(RolledBack, CodeOK)
 		return nil

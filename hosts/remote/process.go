@@ -18,6 +18,7 @@ type Process struct {
 	finished chan struct{}
 	stderr   *gate
 	release  func() bool
+	kill     func()
 
 	// Written before finished is closed, read after.
 	exit    Exit
@@ -44,6 +45,12 @@ type Exit struct {
 // OpenSSH ignores that wish for the account root: a command that must not
 // outlive its connection watches its standard input.
 func (c *Conn) Start(ctx context.Context, argv []string, stderr io.Writer) (*Process, error) {
+	if stderr == nil {
+		stderr = io.Discard
+	}
+	if c.local != nil {
+		return c.startLocal(ctx, argv, stderr)
+	}
 	line, err := Quote(argv)
 	if err != nil {
 		return nil, err
@@ -52,17 +59,18 @@ func (c *Conn) Start(ctx context.Context, argv []string, stderr io.Writer) (*Pro
 	if err != nil {
 		return nil, err
 	}
-	if stderr == nil {
-		stderr = io.Discard
-	}
 	p := &Process{
 		Stream:   &Stream{channel: channel, conn: c, name: argv[0]},
 		ctx:      ctx,
 		finished: make(chan struct{}),
 		stderr:   &gate{to: stderr},
 	}
+	p.kill = func() {
+		_, _ = channel.SendRequest("signal", false, ssh.Marshal(struct{ Name string }{"KILL"}))
+		channel.Close()
+	}
 	p.release = context.AfterFunc(ctx, p.Kill)
-	go p.run(line, requests)
+	go p.run(line, channel, requests)
 	return p, nil
 }
 
@@ -77,19 +85,19 @@ func (c *Conn) openSession(ctx context.Context) (ssh.Channel, <-chan *ssh.Reques
 }
 
 // run owns the goroutines of a process, until its channel is closed.
-func (p *Process) run(line string, requests <-chan *ssh.Request) {
+func (p *Process) run(line string, channel ssh.Channel, requests <-chan *ssh.Request) {
 	defer close(p.finished)
 	defer p.release()
 	var owned sync.WaitGroup
 	owned.Go(func() {
-		_, _ = io.Copy(p.stderr, p.channel.Stderr()) // a lost connection is told by Wait
+		_, _ = io.Copy(p.stderr, channel.Stderr()) // a lost connection is told by Wait
 	})
 	refused := false
 	owned.Go(func() {
-		ok, err := p.channel.SendRequest("exec", true, ssh.Marshal(struct{ Line string }{line}))
+		ok, err := channel.SendRequest("exec", true, ssh.Marshal(struct{ Line string }{line}))
 		if err == nil && !ok {
 			refused = true
-			p.channel.Close()
+			channel.Close()
 		}
 	})
 	for request := range requests {
@@ -136,10 +144,7 @@ func signalCode(name string) int {
 
 // Kill asks the host to kill the command and closes its stream, as the end of
 // the context does; Wait then tells how it ended, if the host still says so.
-func (p *Process) Kill() {
-	_, _ = p.channel.SendRequest("signal", false, ssh.Marshal(struct{ Name string }{"KILL"}))
-	p.channel.Close()
-}
+func (p *Process) Kill() { p.kill() }
 
 // Wait waits until the command ended, its context ended, or the connection
 // was lost. The error is nil if the command ran, whatever its exit code.
