@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"path"
 	"regexp"
 	"strings"
 	"unicode"
@@ -13,8 +14,9 @@ import (
 
 var (
 	plainAttribute = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_-]*$`)
-	hostName       = regexp.MustCompile(`^[A-Za-z0-9_]([A-Za-z0-9._-]{0,251}[A-Za-z0-9_])?$`)
-	accountName    = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$`)
+	hostName       = regexp.MustCompile(namePattern)
+	accountName    = regexp.MustCompile(accountPattern)
+	machineID      = regexp.MustCompile(`^[0-9a-f]{32}$`)
 	unitName       = regexp.MustCompile(`^[A-Za-z0-9_:.\\@][A-Za-z0-9_:.\\@-]{0,254}$`)
 	unitType       = regexp.MustCompile(`\.(service|socket|target|timer|path|mount|automount|swap|slice|scope|device)$`)
 	attributePath  = regexp.MustCompile(`^([A-Za-z0-9_'-]+|"[^"\\$]+")(\.([A-Za-z0-9_'-]+|"[^"\\$]+"))*$`)
@@ -51,6 +53,32 @@ func checkAddress(text string) (string, string) {
 		return fmt.Sprintf("%q is no host name or IP address", text), ""
 	}
 	return "", ""
+}
+
+// checkAbsolute accepts the path of a file on a host.
+func checkAbsolute(text string) (string, string) {
+	if message, suggestion := checkArgument(text); message != "" {
+		return message, suggestion
+	}
+	if !path.IsAbs(text) {
+		return fmt.Sprintf("%q is no absolute path", text), ""
+	}
+	if clean := path.Clean(text); clean != text {
+		return fmt.Sprintf("%q is written in a roundabout way", text), clean
+	}
+	return "", ""
+}
+
+// checkMachineID accepts what machine-id(5) describes.
+func checkMachineID(text string) (string, string) {
+	if machineID.MatchString(text) {
+		return "", ""
+	}
+	bare := strings.ToLower(strings.ReplaceAll(strings.TrimSpace(text), "-", ""))
+	if !machineID.MatchString(bare) {
+		bare = ""
+	}
+	return "it is not 32 hexadecimal digits, as in /etc/machine-id", bare
 }
 
 func checkAccount(text string) (string, string) {

@@ -14,12 +14,27 @@ type decoder struct {
 	folder string
 	kinds  Kinds
 	faults ConfigErrors
+	// told keeps the faults of a table that is read for many hosts from being
+	// reported once for each.
+	told map[told]bool
+}
+
+type told struct {
+	at      position
+	message string
 }
 
 func (d *decoder) fail(at position, suggestion, format string, args ...any) {
+	message := printable(fmt.Sprintf(format, args...))
+	if d.told[told{at, message}] {
+		return
+	}
+	if d.told == nil {
+		d.told = map[told]bool{}
+	}
+	d.told[told{at, message}] = true
 	d.faults = append(d.faults, &ConfigError{
-		File: d.file, Line: at.line, Column: at.column,
-		Message: printable(fmt.Sprintf(format, args...)), Suggestion: printable(suggestion),
+		File: d.file, Line: at.line, Column: at.column, Message: message, Suggestion: printable(suggestion),
 	})
 }
 
@@ -30,6 +45,8 @@ type section struct {
 	where string
 	table *node
 	known []string
+	// origins notes where the settings of a host come from, nil elsewhere.
+	origins *recorder
 }
 
 // section starts reading a table; where names it in messages.
@@ -160,14 +177,15 @@ func (s *section) strings(key string, into *[]string, valid check) bool {
 	return ok
 }
 
-// set reads a list of strings that may not repeat.
-func (s *section) set(key string, into *[]string, valid check) {
-	if items, ok := s.distinct(key, valid); ok {
-		*into = texts(items)
+// argv reads the words of a command, of which there is at least one.
+func (s *section) argv(key string, into *[]string, valid check) {
+	before := len(s.d.faults)
+	if s.strings(key, into, valid) && len(s.d.faults) == before && (len(*into) == 0 || (*into)[0] == "") {
+		s.d.fail(s.at(key), key+` = ["program", "argument"]`, "%s of %s names no program", key, s.where)
 	}
 }
 
-// distinct is set for callers that need the positions.
+// distinct reads a list of strings that may not repeat.
 func (s *section) distinct(key string, valid check) ([]*node, bool) {
 	items, ok := s.list(key, valid)
 	seen := map[string]bool{}
@@ -180,11 +198,40 @@ func (s *section) distinct(key string, valid check) ([]*node, bool) {
 	return items, ok
 }
 
+// extend is the key of a list that is added to what the level before said.
+const extend = "extend"
+
+// extendable is distinct for a list that may also be written { extend = [...] }, and
+// says whether it is.
+func (s *section) extendable(key string, valid check) (items []*node, extends, ok bool) {
+	f := s.table.field(key)
+	if f == nil || f.value.kind != kindTable {
+		items, ok = s.distinct(key, valid)
+		return items, false, ok
+	}
+	s.ignoreKeys(key)
+	if f.value.field(extend) == nil {
+		s.d.fail(f.value.at, key+" = { extend = [...] }", "%s of %s must be a list, or a table with the key extend", key, s.where)
+		return nil, true, false
+	}
+	inner := s.d.section(key+" of "+s.where, f.value)
+	items, ok = inner.distinct(extend, valid)
+	inner.refuseUnknownKeys()
+	return items, true, ok
+}
+
+// mostItems caps a list, which every host may have for itself.
+const mostItems = 256
+
 // list returns the valid strings of a list, and whether the key is present as
 // a list at all.
 func (s *section) list(key string, valid check) ([]*node, bool) {
 	value := s.lookup(key, kindArray)
 	if value == nil {
+		return nil, false
+	}
+	if len(value.items) > mostItems {
+		s.d.fail(value.at, "", "%s of %s has %d items, which are more than %d", key, s.where, len(value.items), mostItems)
 		return nil, false
 	}
 	items := []*node{}

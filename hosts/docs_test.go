@@ -1,11 +1,8 @@
 package hosts
 
 import (
-	"go/ast"
-	"go/parser"
-	"go/token"
+	"fmt"
 	"os"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
@@ -33,74 +30,104 @@ func tomlBlocks(t *testing.T, file string) []string {
 	return blocks
 }
 
-// Every key that the package reads is described and stands in an example.
+// tables are the keys of every kind of table, by the heading of the section that
+// describes it.
+func tables() map[string][]string {
+	return map[string][]string{
+		"Top level":    keyNames(fileKeys()),
+		"Hosts":        append(keyNames(ownKeys()), append(keyNames(levelKeys()), "profiles")...),
+		"Profiles":     keyNames(profileKeys()),
+		"Confirmation": keyNames(confirmKeys()),
+		"Passwords":    keyNames(passwordKeys()),
+		"Timeouts":     keyNames(timeoutKeys()),
+		"Jump hosts":   keyNames(jumpKeys()),
+		"Probes":       append(keyNames(probeKeys()), "kind"),
+		"Lists":        {extend},
+	}
+}
+
+// Every key that the package reads has a row in the section about its table, and
+// stands in an example.
 func TestEveryKeyIsDocumented(t *testing.T) {
 	text, err := os.ReadFile(reference)
 	if err != nil {
 		t.Fatal(err)
 	}
-	described := string(tomlBlock.ReplaceAllString(string(text), ""))
 	examples := strings.Join(tomlBlocks(t, reference), "\n")
-	keys := readKeys(t)
-	if len(keys) < 30 {
-		t.Fatalf("only %d keys found in the source: %v", len(keys), keys)
-	}
-	for _, key := range keys {
-		name := regexp.QuoteMeta(key)
-		if !regexp.MustCompile("`\\[?" + name + "(\\.NAME\\])?\\]?`").MatchString(described) {
-			t.Errorf("%q is described nowhere in %s", key, reference)
-		}
-		if !regexp.MustCompile(`(?m)(^\[(hosts\.\w+\.)?` + name + `\b|(^|[{,])\s*` + name + ` *=)`).MatchString(examples) {
-			t.Errorf("%q stands in no example of %s", key, reference)
+	for heading, keys := range tables() {
+		section := sectionOf(t, string(text), heading)
+		for _, key := range keys {
+			name := regexp.QuoteMeta(key)
+			if !regexp.MustCompile("`[^`]*\\b" + name + "\\b[^`]*`").MatchString(section) {
+				t.Errorf("%q is described nowhere in the section %s of %s", key, heading, reference)
+			}
+			if !regexp.MustCompile(`(?m)(^\[([\w-]+\.)*` + name + `\b|(^|[{,])\s*` + name + ` *=)`).MatchString(examples) {
+				t.Errorf("%q stands in no example of %s", key, reference)
+			}
 		}
 	}
 }
 
-// readKeys finds what the decoder asks a table for: the first argument of its
-// readers, wherever that is a literal.
-func readKeys(t *testing.T) []string {
-	t.Helper()
-	readers := []string{
-		"lookup", "text", "oneOf", "strings", "set", "distinct", "list",
-		"integer", "boolean", "duration", "optionalDuration", "field", "each",
-	}
-	files, err := filepath.Glob("*.go")
+// Every row of a table of keys is about keys that there are.
+func TestNoOtherKeyIsDocumented(t *testing.T) {
+	text, err := os.ReadFile(reference)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var keys []string
-	for _, file := range files {
-		if strings.HasSuffix(file, "_test.go") {
-			continue
-		}
-		source, err := parser.ParseFile(token.NewFileSet(), file, nil, 0)
-		if err != nil {
-			t.Fatal(err)
-		}
-		ast.Inspect(source, func(n ast.Node) bool {
-			call, ok := n.(*ast.CallExpr)
-			if !ok {
-				return true
+	for heading, known := range tables() {
+		for _, row := range regexp.MustCompile("(?m)^\\| (`[^|]*`) \\|").FindAllStringSubmatch(sectionOf(t, string(text), heading), -1) {
+			for _, key := range regexp.MustCompile("`\\[?(\\w+)[^`]*`").FindAllStringSubmatch(row[1], -1) {
+				if !slices.Contains(known, key[1]) {
+					t.Errorf("section %s of %s describes %q, which is not read", heading, reference, key[1])
+				}
 			}
-			if method, ok := call.Fun.(*ast.SelectorExpr); ok && slices.Contains(readers, method.Sel.Name) {
-				keys = append(keys, literals(call.Args)...)
-			}
-			return true
-		})
+		}
 	}
-	slices.Sort(keys)
-	return slices.Compact(keys)
 }
 
-// literals returns the key among the first two arguments: each takes the table
-// before it.
-func literals(args []ast.Expr) []string {
-	for _, arg := range args[:min(len(args), 2)] {
-		if literal, ok := arg.(*ast.BasicLit); ok && literal.Kind == token.STRING {
-			if key, err := strconv.Unquote(literal.Value); err == nil {
-				return []string{key}
+// What a range or a default is, the documentation says as the decoder does.
+func TestDocumentedDefaultsAndRanges(t *testing.T) {
+	text, err := os.ReadFile(reference)
+	if err != nil {
+		t.Fatal(err)
+	}
+	checkRows(t, sectionOf(t, string(text), "Hosts"), levelKeys(), settings{Host: NewHost("")})
+	checkRows(t, sectionOf(t, string(text), "Timeouts"), timeoutKeys(), NewHost("").Timeouts)
+	checkRows(t, sectionOf(t, string(text), "Jump hosts"), jumpKeys(), Jump{})
+}
+
+func checkRows[T any](t *testing.T, section string, keys []key[T], defaults T) {
+	t.Helper()
+	for _, k := range keys {
+		row := regexp.MustCompile("(?m)^\\| [^|]*`" + k.name + "`[^|]*\\|.*$").FindString(section)
+		if k.show != nil {
+			if value := k.show(defaults); value != nil && !strings.Contains(row, "`"+tomlValue(value)+"`") {
+				t.Errorf("the row of %s does not say that the default is %s: %s", k.name, tomlValue(value), row)
+			}
+		}
+		if words, ok := k.schema(Kinds{})["enum"].([]string); ok {
+			for _, word := range words {
+				if !strings.Contains(row, strconv.Quote(word)) {
+					t.Errorf("the row of %s does not name %q", k.name, word)
+				}
 			}
 		}
 	}
-	return nil
+}
+
+func tomlValue(value any) string {
+	if text, ok := value.(string); ok {
+		return strconv.Quote(text)
+	}
+	return fmt.Sprint(value)
+}
+
+func sectionOf(t *testing.T, text, heading string) string {
+	t.Helper()
+	_, after, found := strings.Cut(text, "\n## "+heading+"\n")
+	if !found {
+		t.Fatalf("%s has no section %s", reference, heading)
+	}
+	section, _, _ := strings.Cut(after, "\n## ")
+	return section
 }

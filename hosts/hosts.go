@@ -24,6 +24,9 @@ type Inventory struct {
 	// Flake is the flake reference as Nix takes it; relative paths are made
 	// absolute against the folder of the file.
 	Flake string
+	// SSHConfig is the absolute path of the ssh_config to read instead of the user's
+	// and the system's, empty for these, or [NoSSHConfig].
+	SSHConfig string
 	// Hosts are in the order in which they stand in the file.
 	Hosts []Host
 	// Probes are the probes the file defines, by name, used or not.
@@ -63,8 +66,10 @@ type Host struct {
 	// Local says that the host is the machine hdeploy runs on, and that no SSH is
 	// needed.
 	Local bool
-	// SSH is what ssh_config adds to the above.
-	SSH sshconfig.Settings
+	// SSHOptions are directives that come before those of ssh_config, in the order in
+	// which they were read; SSH is what both add to the above.
+	SSHOptions []SSHOption
+	SSH        sshconfig.Settings
 	// Password is where the password for Elevation comes from.
 	Password Password
 	// Agent is the fixed path of the agent on the host, which the rules of sudo name;
@@ -73,8 +78,8 @@ type Host struct {
 	// TempDir is a folder of the login user on the host for what is uploaded; empty
 	// for the home directory, or /tmp.
 	TempDir string
-	// Build is where the closure is built: "local", "host" for the host itself, or
-	// the name of another host of the inventory.
+	// Build is where the closure is built: BuildLocal, BuildHost for the host itself,
+	// or the name of another host of the inventory.
 	Build string
 	// Substitute lets the host fetch from its own caches what they have.
 	Substitute bool
@@ -88,7 +93,15 @@ type Host struct {
 	MachineID string
 	// Profiles are deployed in this order. There is at least one.
 	Profiles []Profile
+	// Origins are where the settings were said; see [Effective].
+	Origins Origins
 }
+
+// Where a closure is built, beside another host.
+const (
+	BuildLocal = "local"
+	BuildHost  = "host"
+)
 
 // The kinds of profiles.
 const (
@@ -125,7 +138,8 @@ type Profile struct {
 	Timeouts Timeouts
 }
 
-// Endpoint is where a host answers after the change.
+// Endpoint is where a host answers after the change. What deploy.toml does not say of
+// it is as before.
 type Endpoint struct {
 	Address  string
 	Port     int
@@ -176,7 +190,7 @@ func NewHost(name string) Host {
 		User:       "root",
 		Attribute:  defaultAttribute(name),
 		LastResort: "none",
-		Build:      "local", AutoRollback: true, MagicRollback: true,
+		Build:      BuildLocal, AutoRollback: true, MagicRollback: true,
 		Timeouts: Timeouts{
 			Activation: 300 * time.Second,
 			Confirm:    60 * time.Second,
@@ -193,7 +207,7 @@ func NewHost(name string) Host {
 
 // system is the one profile of a host of which nothing else is said.
 func (h Host) system() Profile {
-	return Profile{Name: "system", Kind: KindNixOS, User: "root", Attribute: h.Attribute, Timeouts: h.Timeouts}
+	return Profile{Name: SystemProfile, Kind: KindNixOS, User: "root", Attribute: h.Attribute, Timeouts: h.Timeouts}
 }
 
 // DefaultElevation returns the argv prefix that makes commands of user run as
@@ -205,13 +219,17 @@ func DefaultElevation(user string) []string {
 	return []string{"sudo", "-n", "--"}
 }
 
-// defaultAttribute quotes a name that Nix would otherwise read as several
-// attributes or as a number.
 func defaultAttribute(name string) string {
-	if !plainAttribute.MatchString(name) {
-		name = `"` + name + `"`
+	return "nixosConfigurations." + quotedAttribute(name) + ".config.system.build.toplevel"
+}
+
+// quotedAttribute quotes a name that Nix would otherwise read as several attributes
+// or as a number.
+func quotedAttribute(name string) string {
+	if plainAttribute.MatchString(name) {
+		return name
 	}
-	return "nixosConfigurations." + name + ".config.system.build.toplevel"
+	return `"` + name + `"`
 }
 
 // Select returns the named hosts in the order given, each once. A name that

@@ -128,14 +128,19 @@ func (s *section) parameter(p Param) any {
 	return value
 }
 
+// spellings are the keys of a parameter of type [Units].
+func (p Param) spellings() []string {
+	singular := strings.TrimSuffix(p.Name, "s")
+	return []string{singular, singular + "s"}
+}
+
 // spelling is the key under which a parameter stands: units may be called unit,
 // and the other way round.
 func (s *section) spelling(p Param) string {
 	if p.Type != Units {
 		return p.Name
 	}
-	singular := strings.TrimSuffix(p.Name, "s")
-	keys := []string{singular, singular + "s"}
+	keys := p.spellings()
 	s.ignoreKeys(keys...)
 	one, all := s.table.field(keys[0]), s.table.field(keys[1])
 	switch {

@@ -5,9 +5,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
-	"time"
 )
 
 // FileName is the name that [Find] looks for.
@@ -84,18 +82,11 @@ func decode(file, absolute string, document []byte, kinds Kinds) (*Inventory, er
 		return nil, ConfigErrors{fault}
 	}
 	d := &decoder{file: file, folder: filepath.Dir(absolute), kinds: kinds}
-	inv := &Inventory{Path: absolute, Flake: "."}
-	top := d.section("the file", root)
-	top.text("flake", &inv.Flake, checkFlake)
-	inv.Flake = d.absoluteFlake(inv.Flake)
-	defaults := d.defaults(top)
-	inv.Probes = d.probes(top)
-	jumps := d.jumps(top)
-	inv.Hosts = d.hosts(top, defaults, inv.Probes, jumps)
-	top.refuseUnknownKeys()
+	inv := d.inventory(root)
 	if len(d.faults) > 0 {
 		return nil, d.faults.sorted()
 	}
+	inv.Path = absolute
 	return inv, nil
 }
 
@@ -119,202 +110,15 @@ func (d *decoder) absoluteFlake(flake string) string {
 	return path
 }
 
-// settings are what [defaults] and a host have in common. Names are resolved
-// only when everything was read, because their tables may stand anywhere.
-type settings struct {
-	Host
-	elevated bool // elevation was set, perhaps to nothing
-	probes   []*node
-	jump     []*node
-}
-
-func (d *decoder) defaults(top *section) settings {
-	base := settings{Host: NewHost("")}
-	table := top.lookup("defaults", kindTable)
-	if table == nil {
-		return base
-	}
-	s := d.section("defaults", table)
-	for _, own := range []string{"address", "attribute"} {
-		if f := table.field(own); f != nil {
-			d.fail(f.at, own+" into [hosts.NAME]", "%s differs from host to host and has no default", own)
+// absolutePath expands ~/ and anchors a relative path at the folder of the file.
+func (d *decoder) absolutePath(path string) string {
+	if rest, ok := strings.CutPrefix(path, "~/"); ok {
+		if home, err := os.UserHomeDir(); err == nil {
+			path = filepath.Join(home, rest)
 		}
 	}
-	s.ignoreKeys("address", "attribute")
-	s.settings(&base)
-	s.refuseUnknownKeys()
-	return base
-}
-
-func (s *section) settings(into *settings) {
-	s.login(&into.Port, &into.User, &into.HostKeys, &into.IdentityFiles)
-	s.elevation(into)
-	s.set("tags", &into.Tags, checkName)
-	if probes, ok := s.distinct("probes", checkName); ok {
-		into.probes = probes
+	if !filepath.IsAbs(path) {
+		path = filepath.Join(d.folder, path)
 	}
-	if jump, ok := s.distinct("jump", checkName); ok {
-		into.jump = jump
-	}
-	if table := s.lookup("timeouts", kindTable); table != nil {
-		s.d.timeouts(s.where, table, &into.Timeouts)
-	}
-	s.lastWords(into)
-}
-
-// lastWords reads what happens where a switch, or the way back from it, cannot be
-// made.
-func (s *section) lastWords(into *settings) {
-	word := ""
-	if s.oneOf("when_reboot_needed", &word, "refuse", "boot") && word != "" {
-		into.OrBoot = word == "boot"
-	}
-	s.oneOf("last_resort", &into.LastResort, "none", "reboot")
-}
-
-// login reads what a host and a jump host have in common.
-func (s *section) login(port *int, user *string, hostKeys, identityFiles *[]string) {
-	s.integer("port", port, 1, 65535)
-	s.text("user", user, checkAccount)
-	if items, ok := s.distinct("host_keys", checkHostKey); ok {
-		*hostKeys = nil
-		for _, item := range items {
-			*hostKeys = append(*hostKeys, normalKey(item.text))
-		}
-	}
-	var files []string
-	s.set("identity_files", &files, checkWord)
-	if files != nil {
-		*identityFiles = s.d.absolutePaths(files)
-	}
-}
-
-// absolutePaths expands ~/ and anchors relative paths at the folder of the file.
-func (d *decoder) absolutePaths(paths []string) []string {
-	absolute := make([]string, len(paths))
-	for i, path := range paths {
-		if rest, ok := strings.CutPrefix(path, "~/"); ok {
-			if home, err := os.UserHomeDir(); err == nil {
-				path = filepath.Join(home, rest)
-			}
-		}
-		if !filepath.IsAbs(path) {
-			path = filepath.Join(d.folder, path)
-		}
-		absolute[i] = path
-	}
-	return absolute
-}
-
-// elevation reads "sudo", "doas", "none" or an argv.
-func (s *section) elevation(into *settings) {
-	f := s.table.field("elevation")
-	if f != nil && f.value.kind == kindArray {
-		into.elevated = s.strings("elevation", &into.Elevation, checkArgument) || into.elevated
-		return
-	}
-	if f != nil && f.value.kind != kindString {
-		s.ignoreKeys("elevation")
-		s.wrongType(f.value, "elevation", "a word or a list", `elevation = "sudo"`)
-		return
-	}
-	word := ""
-	if !s.oneOf("elevation", &word, "sudo", "doas", "none") || word == "" {
-		return
-	}
-	into.elevated = true
-	into.Elevation = []string{word, "-n", "--"}
-	if word == "none" {
-		into.Elevation = nil
-	}
-}
-
-func (d *decoder) timeouts(where string, table *node, into *Timeouts) {
-	const least, most = time.Second, 24 * time.Hour
-	s := d.section("timeouts of "+where, table)
-	s.duration("activation", &into.Activation, least, most)
-	s.duration("confirm", &into.Confirm, least, most)
-	s.duration("commit", &into.Commit, least, most)
-	s.duration("rollback", &into.Rollback, least, most)
-	s.duration("grace", &into.Grace, least, most)
-	s.duration("reboot", &into.Reboot, least, most)
-	s.duration("connect", &into.Connect, 100*time.Millisecond, 10*time.Minute)
-	s.refuseUnknownKeys()
-}
-
-// each calls read for every well-named subtable of the top-level table key.
-func (d *decoder) each(top *section, key string, read func(name string, table *node)) {
-	tables := top.lookup(key, kindTable)
-	if tables == nil {
-		return
-	}
-	for _, f := range tables.fields {
-		if message, _ := checkName(f.name); message != "" {
-			d.fail(f.at, "", "name in [%s]: %s", key, message)
-			continue
-		}
-		if f.value.kind != kindTable {
-			d.fail(f.at, fmt.Sprintf("[%s.NAME] and below it %s = ...", key, f.name), "%q in [%s] must be a table, not %s", f.name, key, f.value.kind)
-			continue
-		}
-		read(f.name, f.value)
-	}
-}
-
-func (d *decoder) probes(top *section) map[string]Probe {
-	probes := map[string]Probe{}
-	d.each(top, "probes", func(name string, table *node) {
-		probes[name] = d.probe(name, table)
-	})
-	return probes
-}
-
-func (d *decoder) jumps(top *section) map[string]Jump {
-	jumps := map[string]Jump{}
-	d.each(top, "jumps", func(name string, table *node) {
-		s := d.section("jump host "+name, table)
-		jump := Jump{Name: name, Address: name, Port: 22, User: "root"}
-		s.text("address", &jump.Address, checkAddress)
-		s.login(&jump.Port, &jump.User, &jump.HostKeys, &jump.IdentityFiles)
-		s.refuseUnknownKeys()
-		jumps[name] = jump
-	})
-	return jumps
-}
-
-func (d *decoder) hosts(top *section, defaults settings, probes map[string]Probe, jumps map[string]Jump) []Host {
-	var all []settings
-	d.each(top, "hosts", func(name string, table *node) {
-		all = append(all, d.host(name, table, defaults))
-	})
-	if top.table.field("hosts") == nil {
-		d.fail(position{1, 1}, "[hosts.web1]", "the file names no host")
-	}
-	hosts := make([]Host, 0, len(all))
-	resolver := resolver{d: d, defined: probes, jumps: jumps, hosts: all}
-	for _, host := range all {
-		resolver.resolve(&host)
-		hosts = append(hosts, host.Host)
-	}
-	return hosts
-}
-
-func (d *decoder) host(name string, table *node, defaults settings) settings {
-	host := defaults
-	host.Name, host.Address, host.Attribute = name, name, defaultAttribute(name)
-	s := d.section("host "+name, table)
-	s.text("address", &host.Address, checkAddress)
-	s.text("attribute", &host.Attribute, checkAttribute)
-	s.settings(&host)
-	s.refuseUnknownKeys()
-	if !host.elevated {
-		host.Elevation = DefaultElevation(host.User)
-	}
-	host.Profiles = []Profile{host.system()}
-	// The defaults are shared by all hosts; what a host holds is its own.
-	host.HostKeys = slices.Clone(host.HostKeys)
-	host.IdentityFiles = slices.Clone(host.IdentityFiles)
-	host.Elevation = slices.Clone(host.Elevation)
-	host.Tags = slices.Clone(host.Tags)
-	return host
+	return path
 }

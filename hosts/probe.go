@@ -53,12 +53,9 @@ func (d *decoder) probe(name string, table *node) Probe {
 	}
 	before := len(d.faults)
 	probe := newProbe(name, kind)
-	s.oneOf("on_fail", &probe.OnFail, "rollback", "alert")
-	s.oneOf("on_unknown", &probe.OnUnknown, "rollback", "alert", "retry")
-	s.oneOf("after_rollback", &probe.AfterRollback, "advisory", "required")
-	probe.Timing = s.timing()
+	readKeys(s, probeKeys(), &probe)
 	probe.Parameters = s.parameters(kind.Params)
-	s.vantage(&probe, kind)
+	s.refuseVantage(probe, kind)
 	s.refuseUnknownKeys()
 	if d.kinds.Check != nil {
 		s.judge(probe, d.kinds.Check(probe), len(d.faults) > before)
@@ -66,31 +63,38 @@ func (d *decoder) probe(name string, table *node) Probe {
 	return probe
 }
 
-func (s *section) timing() Timing {
-	t := Timing{
-		Deadline: s.optionalDuration("deadline", time.Second, time.Hour),
-		Interval: s.optionalDuration("interval", 100*time.Millisecond, 10*time.Minute),
-		Settle:   s.optionalDuration("settle", 0, 30*time.Minute),
-		Soak:     s.optionalDuration("soak", 0, time.Hour),
-		Timeout:  s.optionalDuration("timeout", 0, time.Hour),
+// probeKeys are those that probes of all kinds have beside kind.
+func probeKeys() []key[Probe] {
+	return []key[Probe]{
+		{"from", "Where it runs.", wordForm(func(p *Probe) *string { return &p.From }, FromHost, FromDeployer)},
+		{"on_fail", "Whether a failure takes the new system back.", wordForm(func(p *Probe) *string { return &p.OnFail }, "rollback", "alert")},
+		{"on_unknown", "What it leads to that the probe could not tell.", wordForm(func(p *Probe) *string { return &p.OnUnknown }, "rollback", "alert", "retry")},
+		{"after_rollback", "What a failure means that is seen after a rollback.", wordForm(func(p *Probe) *string { return &p.AfterRollback }, "advisory", "required")},
+		{"settle", "How long the host is left alone before the first try.", optionalDuration(0, 30*time.Minute, func(p *Probe) **time.Duration { return &p.Settle })},
+		{"deadline", "How long it may take to pass, from then on.", optionalDuration(time.Second, time.Hour, func(p *Probe) **time.Duration { return &p.Deadline })},
+		{"interval", "The pause between two tries.", optionalDuration(100*time.Millisecond, 10*time.Minute, func(p *Probe) **time.Duration { return &p.Interval })},
+		{"soak", "How long it must go on passing.", optionalDuration(0, time.Hour, func(p *Probe) **time.Duration { return &p.Soak })},
+		{"timeout", "How long one try may take; 0 for all that is left of the deadline.", optionalDuration(0, time.Hour, func(p *Probe) **time.Duration { return &p.Timeout })},
+		{"passes", "How many tries in a row must pass.", form[Probe]{
+			read: func(s *section, name string, into *Probe) {
+				into.Passes = new(int)
+				s.integer(name, into.Passes, 1, 100)
+			},
+			schema: func(Kinds) schema { return schema{"type": "integer", "minimum": 1, "maximum": 100} },
+		}},
 	}
-	if s.table.field("passes") != nil {
-		t.Passes = new(int)
-		s.integer("passes", t.Passes, 1, 100)
-	}
-	s.ignoreKeys("passes")
-	return t
 }
 
-// optionalDuration reads a duration; nil means that the file has none.
-func (s *section) optionalDuration(key string, least, most time.Duration) *time.Duration {
-	s.ignoreKeys(key)
-	if s.table.field(key) == nil {
-		return nil
+// optionalDuration is left to the probe's kind where it is not written.
+func optionalDuration(least, most time.Duration, of func(*Probe) **time.Duration) form[Probe] {
+	return form[Probe]{
+		read: func(s *section, name string, into *Probe) {
+			d := least
+			s.duration(name, &d, least, most)
+			*of(into) = &d
+		},
+		schema: func(Kinds) schema { return durationSchema(least, most) },
 	}
-	d := least
-	s.duration(key, &d, least, most)
-	return &d
 }
 
 // probeKind finds the kind of a probe; without one nothing else in its table
@@ -117,9 +121,10 @@ func (s *section) probeKind(name string) (Kind, bool) {
 	return s.d.kinds.named(kind)
 }
 
-// vantage reads from. What asks systemd or reads files can only run on the host.
-func (s *section) vantage(probe *Probe, kind Kind) {
-	if !s.oneOf("from", &probe.From, FromHost, FromDeployer) || len(kind.Vantages) == 0 || isOneOf(probe.From, kind.Vantages) {
+// refuseVantage reports a place where the kind does not work. What asks systemd or
+// reads files can only run on the host.
+func (s *section) refuseVantage(probe Probe, kind Kind) {
+	if f := s.table.field("from"); f == nil || f.value.text != probe.From || len(kind.Vantages) == 0 || isOneOf(probe.From, kind.Vantages) {
 		return
 	}
 	s.d.fail(s.at("from"), "from = "+quotedList(kind.Vantages), "a probe of kind %q only works on the %s", kind.Name, kind.Vantages[0])

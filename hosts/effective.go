@@ -1,0 +1,59 @@
+package hosts
+
+// Setting is a setting of a host as it holds.
+type Setting struct {
+	// Key is the dotted key within the host's table.
+	Key string
+	// Value is a string, an int, a bool, a []string or a map[string]any of these; nil
+	// where nothing is set and nothing is the default.
+	Value any
+	// From is where it was said, empty for the default.
+	From []Origin
+}
+
+// Effective returns all settings of a host, in the order of the documentation, and
+// where each came from. Written into [hosts.NAME] of a file with the same probes and
+// jump hosts, they make the same host.
+func Effective(h Host) []Setting {
+	all := append(settingsOf("", ownKeys(), settings{Host: h}), settingsOf("", levelKeys(), settings{Host: h})...)
+	for i, p := range h.Profiles {
+		draft := profileDraft{Profile: p}
+		if i > 0 {
+			draft.after = []*node{{text: h.Profiles[i-1].Name}}
+		}
+		all = append(all, settingsOf("profiles."+p.Name+".", profileKeys(), draft)...)
+	}
+	for i := range all {
+		all[i].From = h.Origins[all[i].Key]
+	}
+	return all
+}
+
+func settingsOf[T any](prefix string, keys []key[T], value T) []Setting {
+	var all []Setting
+	for _, k := range keys {
+		switch {
+		case k.nested != nil:
+			all = append(all, k.nested(prefix+k.name+".", value)...)
+		case k.show != nil:
+			all = append(all, Setting{Key: prefix + k.name, Value: k.show(value)})
+		}
+	}
+	return all
+}
+
+func probeNames(probes []Probe) []string {
+	names := make([]string, len(probes))
+	for i, p := range probes {
+		names[i] = p.Name
+	}
+	return names
+}
+
+func jumpNames(jumps []Jump) []string {
+	names := make([]string, len(jumps))
+	for i, j := range jumps {
+		names[i] = j.Name
+	}
+	return names
+}
