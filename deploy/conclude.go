@@ -97,6 +97,7 @@ func (h *hostRun) rolledBack(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, h.patience())
 	defer cancel()
+	h.forgivePassword()
 	if err := h.redial(ctx, 0, patient, h.before(), h.askFacts); err != nil {
 		h.endLive("", err)
 		return h.rollbackFailed(ctx, fmt.Sprintf("%s; the host says that it went back, but could not be reached to see it: %v", reason, err), nil)

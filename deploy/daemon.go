@@ -33,7 +33,8 @@ func (h *hostRun) dialDaemon(ctx context.Context) (net.Conn, error) {
 func (h *hostRun) startDaemon(ctx context.Context) (net.Conn, error) {
 	mark := "hdeploy-" + rand.Text()
 	program := filepath.Join(h.facts.Running, "sw/bin/nix-daemon")
-	process, err := h.conn.Start(ctx, h.conn.Elevated([]string{"/bin/sh", "-c", "echo " + mark + `; exec "$0" --stdio`, program}), &h.daemonSaid)
+	command := remote.Command{Argv: []string{"/bin/sh", "-c", "echo " + mark + `; exec "$0" --stdio`, program}}
+	process, err := h.conn.StartElevated(ctx, command, &h.daemonSaid)
 	if err != nil {
 		return nil, err
 	}

@@ -49,6 +49,11 @@ func (h *hostRun) explainLink(f *Failure, link *remote.Error) {
 		f.Step = "host key"
 	case remote.LoginRefused, remote.NoKeys, remote.KeyUnreadable:
 		f.Step = "login"
+	case remote.NoElevation:
+		f.Step = "elevate"
+		if f.Next == "" {
+			f.Next = h.ssh("id") + "  # and see elevation_password of " + h.Name + " in deploy.toml"
+		}
 	case remote.ForwardingOff, remote.CommandRefused: // the step that needed it says more
 	}
 }
@@ -56,7 +61,9 @@ func (h *hostRun) explainLink(f *Failure, link *remote.Error) {
 func (h *hostRun) explainAgent(e *agent.Error) string {
 	switch e.Kind {
 	case agent.Elevation:
-		return "give " + h.User + " NOPASSWD in the host's sudo rules, or set user = \"root\" for " + h.Name + " in deploy.toml"
+		return h.elevationRemedy()
+	case agent.Absent:
+		return "set services.hdeploy.enable = true in the configuration of " + h.Name + ", and deploy it once without agent in deploy.toml"
 	case agent.Platform:
 		return h.ssh("uname -sm")
 	case agent.Upload:

@@ -24,13 +24,14 @@ const (
 
 // Question is asked of a host without changing it.
 type Question struct {
-	Host hosts.Host
-	Log  zerolog.Logger
+	Host    hosts.Host
+	Secrets *Secrets
+	Log     zerolog.Logger
 }
 
 // ask connects, makes the one call and hangs up. Its error is a [*Failure].
 func (q Question) ask(ctx context.Context, first agent.First) error {
-	h := newHostRun(&run{Request: Request{Log: q.Log}}, q.Host)
+	h := newHostRun(&run{Request: Request{Log: q.Log, Secrets: q.Secrets}}, q.Host)
 	limited, cancel := context.WithTimeout(ctx, askLimit)
 	defer cancel()
 	conn, a, err := h.connect(limited, first)
@@ -110,8 +111,9 @@ type Freezing struct {
 	Hosts          []hosts.Host
 	Owner, Message string
 	// Force ends also somebody else's.
-	Force bool
-	Log   zerolog.Logger
+	Force   bool
+	Secrets *Secrets
+	Log     zerolog.Logger
 }
 
 // Lock freezes the hosts.
@@ -124,7 +126,7 @@ func (f Freezing) say(ctx context.Context, method string) []Locked {
 	return each(f.Hosts, func(h hosts.Host) Locked {
 		var result protocol.FreezeResult
 		request := protocol.FreezeRequest{Owner: f.Owner, Message: f.Message, Force: f.Force}
-		l := Locked{Host: h.Name, Err: Question{Host: h, Log: f.Log}.ask(ctx, agent.Ask(method, request, &result, nil))}
+		l := Locked{Host: h.Name, Err: Question{Host: h, Secrets: f.Secrets, Log: f.Log}.ask(ctx, agent.Ask(method, request, &result, nil))}
 		l.Freeze = freezeOf(result.Freeze)
 		if result.Transaction != nil {
 			running := transactionOf(*result.Transaction)

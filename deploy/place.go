@@ -10,17 +10,17 @@ import (
 	"github.com/hbohlen/hdeploy/hosts/remote"
 )
 
-// targetOf is how a host is dialled where deploy.toml says that it is.
-func targetOf(h hosts.Host) remote.Target {
+// targetOf is how the host is dialled where host says that it is.
+func (h *hostRun) targetOf(host hosts.Host) remote.Target {
 	t := remote.Target{
-		Host: h.Name, Address: h.Address, Port: h.Port, User: h.User, HostKeys: h.HostKeys,
-		IdentityFiles: h.IdentityFiles, Elevation: h.Elevation, ConnectTimeout: h.Timeouts.Connect,
-		SSH: h.SSH, Local: h.Local, TempDir: h.TempDir,
+		Host: host.Name, Address: host.Address, Port: host.Port, User: host.User, HostKeys: host.HostKeys,
+		IdentityFiles: host.IdentityFiles, Elevation: host.Elevation, ConnectTimeout: host.Timeouts.Connect,
+		SSH: host.SSH, Local: host.Local, TempDir: host.TempDir, Passphrases: h.run.Secrets.keys(), Password: h.password(),
 	}
-	for _, j := range h.Jump {
+	for _, j := range host.Jump {
 		t.Jump = append(t.Jump, remote.Target{
 			Host: j.Name, Address: j.Address, Port: j.Port, User: j.User, HostKeys: j.HostKeys, IdentityFiles: j.IdentityFiles,
-			SSH: j.SSH,
+			SSH: j.SSH, Passphrases: t.Passphrases,
 		})
 	}
 	return t
@@ -41,12 +41,12 @@ func (h *hostRun) moved() remote.Target {
 	if len(place.HostKeys) > 0 {
 		there.HostKeys = place.HostKeys
 	}
-	return targetOf(there)
+	return h.targetOf(there)
 }
 
 // anywhere are the places at which the host may be, whatever it runs.
 func (h *hostRun) anywhere() []remote.Target {
-	places := []remote.Target{targetOf(h.Host)}
+	places := []remote.Target{h.targetOf(h.Host)}
 	if h.Confirm != nil {
 		places = append(places, h.moved())
 	}
@@ -108,7 +108,7 @@ func (h *hostRun) connectAt(ctx context.Context, places []remote.Target, first a
 	if err != nil {
 		return nil, nil, err
 	}
-	a, err := agent.Start(ctx, conn, first)
+	a, err := agent.Start(ctx, conn, h.Agent, first)
 	if err != nil {
 		conn.Close()
 		return nil, nil, err

@@ -30,8 +30,10 @@ type Request struct {
 	// StateDir holds the garbage-collection roots of the closures that were
 	// built here. It is created private.
 	StateDir string
-	Events   event.Sink
-	Log      zerolog.Logger
+	// Secrets may be nil: then nobody is asked.
+	Secrets *Secrets
+	Events  event.Sink
+	Log     zerolog.Logger
 }
 
 // Report is how every selected host ended, in the order of the request.

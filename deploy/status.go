@@ -24,8 +24,9 @@ const flakeLimit = 5 * time.Minute
 type StatusRequest struct {
 	Hosts []hosts.Host
 	// Flake is what they are compared with; empty for nothing.
-	Flake string
-	Log   zerolog.Logger
+	Flake   string
+	Secrets *Secrets
+	Log     zerolog.Logger
 }
 
 // HostStatus is how a host is. Of one that was not reached only Host and Failure
@@ -145,7 +146,7 @@ func flakeCause(err error) string {
 func (r StatusRequest) look(ctx context.Context, h hosts.Host) HostStatus {
 	s := HostStatus{Host: h.Name}
 	var seen protocol.LookResult
-	err := Question{Host: h, Log: r.Log}.ask(ctx, agent.Ask(protocol.MethodLook, protocol.FactsRequest{Profile: profiles.System}, &seen, nil))
+	err := Question{Host: h, Secrets: r.Secrets, Log: r.Log}.ask(ctx, agent.Ask(protocol.MethodLook, protocol.FactsRequest{Profile: profiles.System}, &seen, nil))
 	s.Reachable = err == nil
 	if err == nil {
 		err = newHostRun(nil, h).notOurs(seen.Facts)

@@ -365,7 +365,8 @@ func (h *hostRun) final(err error) bool {
 	if !errors.As(err, &r) {
 		return false
 	}
-	return r.Kind == remote.LoginRefused || r.Kind == remote.HostKeyChanged || r.Kind == remote.HostKeyUnknown
+	return r.Kind == remote.LoginRefused || r.Kind == remote.HostKeyChanged || r.Kind == remote.HostKeyUnknown ||
+		r.Kind == remote.NoElevation
 }
 
 // verify probes the host from here, proves over a new connection, with all hops

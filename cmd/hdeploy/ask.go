@@ -18,8 +18,10 @@ type asking struct {
 	commonOptions
 	flake string // that of deploy.toml
 	hosts []hosts.Host
-	log   zerolog.Logger
-	close func()
+	// secrets are asked for before anything is shown.
+	secrets *deploy.Secrets
+	log     zerolog.Logger
+	close   func()
 }
 
 // readAsking selects the hosts that names say, all of them where there is none.
@@ -49,7 +51,7 @@ func askOne(c *cli.Context, s streams, more int) (asking, deploy.Question, error
 		return asking{}, deploy.Question{}, err
 	}
 	a, err := asking{commonOptions: o.commonOptions, hosts: []hosts.Host{o.host}}.opened(s)
-	return a, deploy.Question{Host: o.host, Log: a.log}, err
+	return a, deploy.Question{Host: o.host, Secrets: a.secrets, Log: a.log}, err
 }
 
 // opened opens the log.
@@ -58,7 +60,7 @@ func (a asking) opened(s streams) (asking, error) {
 	if err != nil {
 		return a, err
 	}
-	a.log, a.close = log, func() { _ = file.Close() }
+	a.secrets, a.log, a.close = secrets(s, nil), log, func() { _ = file.Close() }
 	return a, nil
 }
 

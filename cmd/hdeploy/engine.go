@@ -37,7 +37,7 @@ func runEngine(ctx context.Context, s streams, o commonOptions, request deploy.R
 			return err
 		}
 	}
-	request.Events, request.Log = g.event, log
+	request.Events, request.Log, request.Secrets = g.event, log, secrets(s, g.alone)
 	stop := context.AfterFunc(ctx, func() {
 		g.event(event.Event{Time: time.Now(), Type: "note", Note: &event.Note{Level: "warning", Text: run.interrupted}})
 	})
@@ -109,14 +109,15 @@ type stage struct {
 	story   *telling
 	log     func(event.Event)
 	display func() (display.Display, error)
-	// shown is set where the question has shown the plan to a person already.
-	shown bool
+	// shown is set where the question has shown the plan to a person already,
+	// asking while one is open.
+	shown, asking bool
 }
 
 func (g *stage) event(e event.Event) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.story == nil {
+	if g.story == nil || g.asking {
 		g.told = append(g.told, e)
 		return
 	}
@@ -135,12 +136,57 @@ func (g *stage) open() error {
 		return usageFailure(err.Error(), "hdeploy help")
 	}
 	g.story = &telling{to: show, log: g.log}
+	g.catchUp()
+	return nil
+}
+
+// catchUp tells what has waited.
+func (g *stage) catchUp() {
 	for _, e := range g.told {
 		if e.Plan == nil || !g.shown {
 			g.story.event(e)
 		}
 	}
-	return nil
+	g.told = nil
+}
+
+// alone keeps everything else from the terminal while a question is asked there:
+// events wait. One question at a time is the caller's part.
+func (g *stage) alone(question func()) {
+	g.pause()
+	defer g.resume()
+	question()
+}
+
+func (g *stage) pause() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.asking = true
+	if live, ok := g.live(); ok {
+		live.Pause()
+	}
+}
+
+func (g *stage) resume() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.asking = false
+	if g.story == nil {
+		return
+	}
+	g.catchUp()
+	if live, ok := g.live(); ok {
+		live.Resume()
+	}
+}
+
+// live is the display that draws by itself, if there is one.
+func (g *stage) live() (display.Pauser, bool) {
+	if g.story == nil {
+		return nil, false
+	}
+	live, ok := g.story.to.(display.Pauser)
+	return live, ok
 }
 
 func (g *stage) close() error {

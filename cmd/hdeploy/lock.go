@@ -86,7 +86,7 @@ func startLock(c *cli.Context, s streams, o lockOptions) error {
 }
 
 func runLock(ctx context.Context, s streams, a asking, o lockOptions) error {
-	request := deploy.Freezing{Hosts: a.hosts, Owner: deployer(s), Message: o.message, Force: o.force, Log: a.log}
+	request := deploy.Freezing{Hosts: a.hosts, Owner: deployer(s), Message: o.message, Force: o.force, Secrets: a.secrets, Log: a.log}
 	freeze := deploy.Unlock
 	if o.locks() {
 		freeze = deploy.Lock

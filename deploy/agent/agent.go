@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"regexp"
 	"strings"
 	"time"
 
@@ -22,6 +21,8 @@ type Kind string
 const (
 	// Elevation: the login user may not become root.
 	Elevation Kind = "elevation"
+	// Absent: the host has no agent where deploy.toml says that it has one.
+	Absent Kind = "absent"
 	// Platform: there is no agent for the host's operating system or processor.
 	Platform Kind = "platform"
 	// Upload: the agent could not be put on the host.
@@ -89,14 +90,19 @@ func SayConfirm(r protocol.DecideRequest, limit time.Duration, end *protocol.Sta
 }
 
 // Start starts the agent on the host, uploading it first where it is not there,
-// and makes the first call. The error is an [*Error], a [*remote.Error] or the
-// agent's own [*protocol.Error], beside which the agent is returned.
-func Start(ctx context.Context, conn *remote.Conn, first First) (*Agent, error) {
+// and makes the first call. Where fixed is not empty it is the path of an agent that
+// the host has of its own: nothing is uploaded, and no other program is run as root.
+// The error is an [*Error], a [*remote.Error] or the agent's own [*protocol.Error],
+// beside which the agent is returned.
+func Start(ctx context.Context, conn *remote.Conn, fixed string, first First) (*Agent, error) {
+	if fixed != "" {
+		return startFixed(ctx, conn, fixed, first)
+	}
 	script, err := startScript()
 	if err != nil {
 		return nil, err
 	}
-	a, err := launch(ctx, conn, script, first)
+	a, err := launch(ctx, conn, remote.Command{Argv: byShell(script), Ready: protocol.Ready}, first)
 	var failed *exitError
 	if !errors.As(err, &failed) {
 		return a, explain(err)
@@ -107,9 +113,11 @@ func Start(ctx context.Context, conn *remote.Conn, first First) (*Agent, error) 
 	if err := install(ctx, conn, strings.TrimSpace(lastLine(failed.said))); err != nil {
 		return nil, explain(err)
 	}
-	a, err = launch(ctx, conn, script, first)
+	a, err = launch(ctx, conn, remote.Command{Argv: byShell(script), Ready: protocol.Ready}, first)
 	return a, explain(err)
 }
+
+func byShell(script string) []string { return []string{"/bin/sh", "-c", script} }
 
 // exitError is a script that ended instead of becoming an agent.
 type exitError struct {
@@ -119,11 +127,11 @@ type exitError struct {
 
 func (e *exitError) Error() string { return fmt.Sprintf("exit code %d: %s", e.code, lastLine(e.said)) }
 
-// launch runs a script that becomes the agent, and makes the first call.
-func launch(ctx context.Context, conn *remote.Conn, script string, first First) (*Agent, error) {
+// launch runs what becomes the agent, and makes the first call.
+func launch(ctx context.Context, conn *remote.Conn, command remote.Command, first First) (*Agent, error) {
 	a := &Agent{stderr: &Capture{}}
 	// The agent outlives the start: only the first call is bounded by it.
-	process, err := conn.Start(context.WithoutCancel(ctx), conn.Elevated([]string{"/bin/sh", "-c", script}), a.stderr)
+	process, err := conn.StartElevated(ctx, command, a.stderr)
 	if err != nil {
 		return nil, err
 	}
@@ -195,17 +203,13 @@ func explain(err error) error {
 		return &Error{Kind: Upload, Cause: errors.New("the uploaded agent arrived damaged")}
 	case failed.code == 126:
 		return &Error{Kind: NotExecutable, Cause: fmt.Errorf("the agent in %s cannot be executed", dir), Said: said}
-	case noElevation.MatchString(failed.said):
-		return &Error{Kind: Elevation, Cause: errors.New("the login user may not become root without a password"), Said: said}
+	case notElevated(failed.said) != nil:
+		return &Error{Kind: Elevation, Cause: notElevated(failed.said), Said: said}
 	case strings.Contains(failed.said, "No space left"):
 		return &Error{Kind: Upload, Cause: errors.New("the host's disk is full"), Said: said}
 	}
 	return &Error{Kind: Silent, Cause: fmt.Errorf("the agent did not start (exit code %d)", failed.code), Said: said}
 }
-
-// noElevation is what sudo, doas and run0 say when they refuse, and what a shell
-// without root's rights says about root's directory.
-var noElevation = regexp.MustCompile(`(?m)(^|: )(sudo|doas|run0):|password is required|not in the sudoers file|is not allowed to execute|^(mkdir|chmod|mktemp):.*(Permission denied|Operation not permitted)`)
 
 // install sends the agent for a machine to root on the host. It needs neither SFTP
 // nor a directory of the login user.
@@ -225,7 +229,7 @@ func install(ctx context.Context, conn *remote.Conn, machine string) error {
 	ctx, cancel := context.WithTimeout(ctx, uploadLimit)
 	defer cancel()
 	said := &Capture{}
-	result, err := conn.Run(ctx, conn.Elevated([]string{"/bin/sh", "-c", script}), bytes.NewReader(program))
+	result, err := conn.RunElevated(ctx, remote.Command{Argv: byShell(script)}, bytes.NewReader(program))
 	if err != nil {
 		return err
 	}

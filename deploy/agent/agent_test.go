@@ -108,7 +108,7 @@ func (h host) start(ctx context.Context) (*Agent, protocol.Facts, error) {
 	}
 	h.t.Cleanup(func() { conn.Close() })
 	var facts protocol.Facts
-	a, err := Start(ctx, conn, AskFacts(protocol.FactsRequest{Profile: "asked"}, &facts))
+	a, err := Start(ctx, conn, "", AskFacts(protocol.FactsRequest{Profile: "asked"}, &facts))
 	return a, facts, err
 }
 
@@ -258,7 +258,7 @@ func TestAConfirmationCanBeTheFirstWord(t *testing.T) {
 	defer conn.Close()
 	var end protocol.Status
 	line := ""
-	a, err := Start(within(t), conn, SayConfirm(protocol.DecideRequest{ID: "abcd1234"}, patience, &end, func(e protocol.WatchEvent) { line = e.Line }))
+	a, err := Start(within(t), conn, "", SayConfirm(protocol.DecideRequest{ID: "abcd1234"}, patience, &end, func(e protocol.WatchEvent) { line = e.Line }))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -53,6 +53,13 @@ type Display interface {
 	Close() error
 }
 
+// Pauser is a display that draws without being told anything, and must be kept from
+// that while somebody else writes to the terminal. Neither is called after Close.
+type Pauser interface {
+	Pause()
+	Resume()
+}
+
 // Settings is what a display needs to know about where it writes.
 type Settings struct {
 	Out    io.Writer // the answer

@@ -22,7 +22,7 @@ const (
 type terminal struct {
 	settings Settings
 	program  *tea.Program
-	ended    chan struct{} // closed when the program has left the terminal
+	ended    <-chan struct{} // closed when the program has left the terminal
 
 	mu     sync.Mutex
 	story  *story
@@ -34,21 +34,32 @@ func newTerminal(s Settings) *terminal {
 		settings: s,
 		story:    newStory(s.Hosts),
 		answer:   newAnswer(s.Hosts),
-		ended:    make(chan struct{}),
 	}
-	// No input reader: it would swallow what the user types for the next
-	// command. No signal handler: the command line owns the signals.
-	t.program = tea.NewProgram(frame{terminal: t, width: s.width()},
-		tea.WithInput(nil), tea.WithOutput(s.ErrOut), tea.WithoutSignalHandler(),
-		tea.WithoutBracketedPaste(), tea.WithFPS(framesPerSecond))
-	go func() {
-		defer close(t.ended)
-		// A broken terminal must not stop a deployment; the answer follows on
-		// standard output in any case.
-		_, _ = t.program.Run()
-	}()
+	t.start()
 	return t
 }
+
+func (t *terminal) start() {
+	// No input reader: it would swallow what the user types for the next
+	// command. No signal handler: the command line owns the signals.
+	program := tea.NewProgram(frame{terminal: t, width: t.settings.width()},
+		tea.WithInput(nil), tea.WithOutput(t.settings.ErrOut), tea.WithoutSignalHandler(),
+		tea.WithoutBracketedPaste(), tea.WithFPS(framesPerSecond))
+	ended := make(chan struct{})
+	t.program, t.ended = program, ended
+	go func() {
+		defer close(ended)
+		// A broken terminal must not stop a deployment; the answer follows on
+		// standard output in any case.
+		_, _ = program.Run()
+	}()
+}
+
+// Pause takes the live view down, so that a question can be asked.
+func (t *terminal) Pause() { t.stop() }
+
+// Resume draws it again, below what was asked.
+func (t *terminal) Resume() { t.start() }
 
 func (t *terminal) Event(e event.Event) {
 	t.mu.Lock()
@@ -68,12 +79,13 @@ func (t *terminal) Close() error {
 }
 
 func (t *terminal) stop() {
-	go t.program.Send(closing{}) // waits for a program that has not started yet
+	program := t.program
+	go program.Send(closing{}) // waits for a program that has not started yet
 	select {
 	case <-t.ended:
 		return
 	case <-time.After(closeWait):
-		t.program.Kill()
+		program.Kill()
 	}
 	select {
 	case <-t.ended:

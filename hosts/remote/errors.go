@@ -31,6 +31,8 @@ const (
 	ForwardingOff Kind = "forwarding-off"
 	// CommandRefused: the host does not start commands for this account.
 	CommandRefused Kind = "command-refused"
+	// NoElevation: the account could not become root with its password.
+	NoElevation Kind = "no-elevation"
 	// Lost: the connection ended while it was in use.
 	Lost Kind = "lost"
 	// Canceled: the caller's context ended; the cause is its error.

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // dialLocal is the connection to this machine itself: commands are children of this
@@ -120,6 +122,9 @@ func (p *Process) runLocal(command *exec.Cmd, stderr *os.File) {
 	closing.Stop()
 	stderr.Close()
 	p.exit, p.exited = exitOf(command.ProcessState), true
+	if d, ok := p.stderr.to.(*dialogue); ok {
+		d.over()
+	}
 }
 
 func exitOf(state *os.ProcessState) Exit {
@@ -127,7 +132,7 @@ func exitOf(state *os.ProcessState) Exit {
 	if !ok || !status.Signaled() {
 		return Exit{Code: state.ExitCode()}
 	}
-	return Exit{Code: 128 + int(status.Signal()), Signal: status.Signal().String()}
+	return Exit{Code: 128 + int(status.Signal()), Signal: strings.TrimPrefix(unix.SignalName(status.Signal()), "SIG")}
 }
 
 // pipes are the standard streams of a command: its own ends, and those here.

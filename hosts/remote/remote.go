@@ -12,7 +12,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -52,15 +51,19 @@ type Target struct {
 	Local bool
 	// Elevation is the argv prefix that makes a command run as root.
 	Elevation []string
-	// Password answers the elevation's question for a password; nil where there is
-	// none. It asks a person at most once, however often it is called.
-	Password func(context.Context) (string, error)
+	// Password hands the password of the elevation to use, which answers with
+	// [ErrPassword] where the host did not accept it; nil where there is none. It is
+	// called each time that the host asks for one, also by several goroutines.
+	Password func(ctx context.Context, use func(password string) error) error
 	// TempDir is a folder on the host for uploads; empty for the home directory, or
 	// /tmp.
 	TempDir string
 	// ConnectTimeout covers TCP, handshake and login of all hops together
 	// (10 s).
 	ConnectTimeout time.Duration
+	// Passphrases opens protected keys that no agent holds; nil where nobody can be
+	// asked.
+	Passphrases *Passphrases
 	// Keepalive is the pause between two signs of life that the host is asked
 	// for (5 s). After three without an answer the connection is given up.
 	Keepalive time.Duration
@@ -148,10 +151,4 @@ func jumpList(hops []Target) string {
 		list += hop.User + "@" + hop.endpoint()
 	}
 	return list
-}
-
-// Elevated returns argv as it must be started to run as root. It never
-// changes argv.
-func (c *Conn) Elevated(argv []string) []string {
-	return slices.Concat(c.target.Elevation, argv)
 }

@@ -1,0 +1,136 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strings"
+	"time"
+
+	"golang.org/x/term"
+
+	"github.com/hbohlen/hdeploy/deploy"
+	"github.com/hbohlen/hdeploy/deploy/display"
+)
+
+// prompter asks a person for secrets, one question at a time: on the terminal of
+// the process, which redirected streams do not hide, or through an askpass program.
+type prompter struct {
+	s streams
+	// alone runs a question while nobody else writes to the terminal.
+	alone func(func())
+	turn  chan struct{}
+}
+
+func newPrompter(s streams, alone func(func())) *prompter {
+	return &prompter{s: s, alone: alone, turn: make(chan struct{}, 1)}
+}
+
+// secrets are what one run may ask for. alone is nil where nothing is displayed
+// meanwhile.
+func secrets(s streams, alone func(func())) *deploy.Secrets {
+	if alone == nil {
+		alone = func(question func()) { question() }
+	}
+	p := newPrompter(s, alone)
+	return deploy.NewSecrets(p.with("SSH_ASKPASS"), p.with("SUDO_ASKPASS", "SSH_ASKPASS"))
+}
+
+// with returns the question for the kind of secret that the variables name askpass
+// programs for.
+func (p *prompter) with(programs ...string) func(context.Context, string) (string, error) {
+	return func(ctx context.Context, question string) (string, error) {
+		select {
+		case p.turn <- struct{}{}:
+		case <-ctx.Done():
+			return "", context.Cause(ctx)
+		}
+		defer func() { <-p.turn }()
+		return p.ask(ctx, question, programs)
+	}
+}
+
+// errNobody is why a question is not asked.
+var errNobody = errors.New("there is no terminal, and no askpass program, to ask on")
+
+func (p *prompter) ask(ctx context.Context, question string, programs []string) (string, error) {
+	if inCI(p.s) {
+		return "", errors.New("nobody is asked in CI")
+	}
+	program, when := p.program(programs), p.s.env("SSH_ASKPASS_REQUIRE")
+	if program != "" && (when == "force" || when == "prefer") {
+		return askProgram(ctx, program, question)
+	}
+	if !automatic(p.s) {
+		if tty, err := os.OpenFile("/dev/tty", os.O_RDWR, 0); err == nil {
+			defer tty.Close()
+			var answer string
+			p.alone(func() { answer, err = askTerminal(ctx, tty, question) })
+			return answer, err
+		}
+	}
+	if program != "" && when != "never" && (p.s.env("DISPLAY") != "" || p.s.env("WAYLAND_DISPLAY") != "") {
+		return askProgram(ctx, program, question)
+	}
+	return "", errNobody
+}
+
+func (p *prompter) program(names []string) string {
+	for _, name := range names {
+		if program := p.s.env(name); program != "" {
+			return program
+		}
+	}
+	return ""
+}
+
+// askTerminal reads a line that is not echoed. A read from a terminal cannot be
+// ended: the one that an interrupt leaves behind ends with the process.
+func askTerminal(ctx context.Context, tty *os.File, question string) (string, error) {
+	before, err := term.GetState(int(tty.Fd()))
+	if err != nil {
+		return "", errNobody
+	}
+	fmt.Fprintf(tty, "\r%s ", display.Clean(question))
+	type line struct {
+		text []byte
+		err  error
+	}
+	answered := make(chan line, 1)
+	go func() {
+		text, err := term.ReadPassword(int(tty.Fd()))
+		answered <- line{text, err}
+	}()
+	defer fmt.Fprintln(tty)
+	select {
+	case l := <-answered:
+		if errors.Is(l.err, io.EOF) {
+			return "", errors.New("no answer was given")
+		}
+		return string(l.text), l.err
+	case <-ctx.Done():
+		return "", errors.Join(errors.New("interrupted at the question"), term.Restore(int(tty.Fd()), before))
+	}
+}
+
+// askpassLimit is how long a person may think in front of an askpass program.
+const askpassLimit = 5 * time.Minute
+
+// askProgram asks as ssh and sudo do: the question is the argument, the answer the
+// first line of the output, and a code other than zero a no.
+func askProgram(ctx context.Context, program, question string) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, askpassLimit)
+	defer cancel()
+	command := exec.CommandContext(ctx, program, display.Clean(question))
+	command.WaitDelay = time.Second
+	out, err := command.Output()
+	if err != nil {
+		return "", fmt.Errorf("ask through %s: %v", display.Clean(program), err)
+	}
+	answer, _, _ := bytes.Cut(out, []byte("\n"))
+	return strings.TrimRight(string(answer), "\r"), nil
+}

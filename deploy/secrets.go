@@ -1,0 +1,32 @@
+package deploy
+
+import (
+	"context"
+
+	"github.com/hbohlen/hdeploy/hosts/remote"
+)
+
+// Ask asks a person one question and returns the answer, which is a secret. Its
+// error says why there is no answer. It may be called from several goroutines.
+type Ask func(ctx context.Context, question string) (string, error)
+
+// Secrets are what a person is asked for in one run, and remembered until its end.
+type Secrets struct {
+	// Keys opens private keys that are protected by a passphrase.
+	Keys *remote.Passphrases
+	// passwords are those of the accounts that become root with one.
+	passwords *passwords
+}
+
+// NewSecrets returns the secrets of one run, none of them asked for yet.
+func NewSecrets(passphrase, password Ask) *Secrets {
+	return &Secrets{Keys: remote.NewPassphrases(passphrase), passwords: newPasswords(password)}
+}
+
+// keys is nil where nobody can be asked.
+func (s *Secrets) keys() *remote.Passphrases {
+	if s == nil {
+		return nil
+	}
+	return s.Keys
+}
