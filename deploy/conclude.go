@@ -81,8 +81,8 @@ func (h *hostRun) kept() *Failure {
 		boots = b
 	}
 	f := h.lookNow(Kept, h.failedStep(), fmt.Errorf(
-		"%s\n--no-rollback: NOTHING WAS TAKEN BACK, and no deadline takes it back any more\nit runs %s, %s\nit still boots %s, the old system",
-		h.reasons(), h.status.Running, runs, boots))
+		"%s\n%s: NOTHING WAS TAKEN BACK, and no deadline takes it back any more\nit runs %s, %s\nit still boots %s, the old system",
+		h.reasons(), h.keptBy(), h.status.Running, runs, boots))
 	h.status.Boots = h.facts.Boots.System // a trial leaves it alone
 	f.Next = "hdeploy rollback " + h.Name + "\n" + h.ssh("systemctl reboot") + "  # boots the old system\n" + f.Next
 	return f

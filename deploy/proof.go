@@ -71,3 +71,11 @@ func (h *hostRun) elsewhere() string {
 func (h *hostRun) keeps() bool {
 	return h.run.Keep || !h.AutoRollback && h.run.Goal == GoalTransact && h.run.Action.Switches() && !h.run.undoes()
 }
+
+// keptBy is the setting that says so.
+func (h *hostRun) keptBy() string {
+	if h.run.Keep {
+		return "--no-rollback"
+	}
+	return "auto_rollback = false"
+}

@@ -87,6 +87,9 @@ func (h *hostRun) limits(specs []probe.Spec) transaction.Limits {
 
 func (h *hostRun) begin(ctx context.Context, specs []probe.Spec) error {
 	h.beginLive(event.Trial)
+	if h.keeps() && !h.run.Keep {
+		h.note("warning", "%s: a new system that fails its trial is left running; only silence takes it back", h.keptBy())
+	}
 	if h.bootInstead != "" {
 		specs = nil
 	}
