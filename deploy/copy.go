@@ -18,11 +18,9 @@ import (
 	"github.com/hbohlen/hdeploy/deploy/event"
 	"github.com/hbohlen/hdeploy/deploy/nix"
 	"github.com/hbohlen/hdeploy/deploy/relay"
-	"github.com/hbohlen/hdeploy/hosts/remote"
 )
 
 const (
-	daemonSocket = "/nix/var/nix/daemon-socket/socket"
 	// copyAttempts is how often a closure is copied that is collected again
 	// before its root holds it.
 	copyAttempts = 3
@@ -101,24 +99,6 @@ func (h *hostRun) copying() func(nix.Progress) {
 		}
 		tell(n)
 	}
-}
-
-// dialDaemon connects to the host's Nix daemon: by socket forwarding where the login
-// is root's, otherwise, and where forwarding is off, by a program. The daemon trusts
-// only root, and whom it was told to, to import what nobody signed; so the program runs
-// as root, but where the agent at its fixed path is all that may.
-func (h *hostRun) dialDaemon(ctx context.Context) (net.Conn, error) {
-	if h.User == "root" || h.Agent != "" {
-		c, err := h.conn.DialUnix(ctx, daemonSocket)
-		if !errors.Is(err, remote.ErrForwardingOff) {
-			return c, err
-		}
-	}
-	command := []string{filepath.Join(h.facts.Running, "sw/bin/nix-daemon"), "--stdio"}
-	if h.Agent != "" {
-		return h.conn.Start(ctx, command, &h.daemonSaid)
-	}
-	return h.conn.StartElevated(ctx, remote.Command{Argv: command}, &h.daemonSaid)
 }
 
 func (h *hostRun) copyFailure(err, link error) error {

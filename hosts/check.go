@@ -1,6 +1,7 @@
 package hosts
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -22,6 +23,22 @@ var (
 	attributePath  = regexp.MustCompile(`^([A-Za-z0-9_'-]+|"[^"\\$]+")(\.([A-Za-z0-9_'-]+|"[^"\\$]+"))*$`)
 	keyPlaceholder = regexp.MustCompile(`^(ssh-[a-z0-9-]+|ecdsa-sha2-nistp[0-9]+) AAAA(\.\.\.|…)$`)
 )
+
+// CheckName says why text cannot be the name of a host; nil where it can.
+func CheckName(text string) error { return asError(checkName(text)) }
+
+// CheckAddress says why text cannot be the address of a host; nil where it can.
+func CheckAddress(text string) error { return asError(checkAddress(text)) }
+
+func asError(message, suggestion string) error {
+	switch {
+	case message == "":
+		return nil
+	case suggestion == "":
+		return errors.New(message)
+	}
+	return fmt.Errorf("%s; write: %s", message, suggestion)
+}
 
 func checkName(text string) (string, string) {
 	if hostName.MatchString(text) {

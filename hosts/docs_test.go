@@ -1,7 +1,6 @@
 package hosts
 
 import (
-	"fmt"
 	"os"
 	"regexp"
 	"slices"
@@ -113,13 +112,6 @@ func checkRows[T any](t *testing.T, section string, keys []key[T], defaults T) {
 			}
 		}
 	}
-}
-
-func tomlValue(value any) string {
-	if text, ok := value.(string); ok {
-		return strconv.Quote(text)
-	}
-	return fmt.Sprint(value)
 }
 
 func sectionOf(t *testing.T, text, heading string) string {

@@ -1,5 +1,10 @@
 package hosts
 
+import (
+	"slices"
+	"strings"
+)
+
 // Setting is a setting of a host as it holds.
 type Setting struct {
 	// Key is the dotted key within the host's table.
@@ -21,10 +26,34 @@ func Effective(h Host) []Setting {
 		if i > 0 {
 			draft.after = []*node{{text: h.Profiles[i-1].Name}}
 		}
-		all = append(all, settingsOf("profiles."+p.Name+".", profileKeys(), draft)...)
+		prefix := "profiles." + dotted(p.Name) + "."
+		own := settingsOf(prefix, profileKeys(), draft)
+		all = append(all, slices.DeleteFunc(own, func(s Setting) bool {
+			return strings.HasPrefix(s.Key, prefix+"timeouts.") && !h.Origins.Said(s.Key) // it is the host's
+		})...)
 	}
+	return withOrigins(all, h.Origins)
+}
+
+// EffectiveTop returns the settings that all hosts of the file share.
+func EffectiveTop(inv *Inventory) []Setting {
+	var sshConfig any = true
+	switch inv.SSHConfig {
+	case "":
+	case NoSSHConfig:
+		sshConfig = false
+	default:
+		sshConfig = inv.SSHConfig
+	}
+	return withOrigins([]Setting{{Key: "flake", Value: inv.Flake}, {Key: "ssh_config", Value: sshConfig}}, inv.Origins)
+}
+
+func withOrigins(all []Setting, origins Origins) []Setting {
 	for i := range all {
-		all[i].From = h.Origins[all[i].Key]
+		all[i].From = origins[all[i].Key]
+		if all[i].Value == nil && len(all[i].From) > 0 {
+			all[i].Value = []string{} // somebody said that there is none
+		}
 	}
 	return all
 }

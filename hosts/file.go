@@ -67,10 +67,12 @@ func sshConfigForm() form[document] {
 // inventory reads the file. It is complete only where no fault was found.
 func (d *decoder) inventory(root *node) *Inventory {
 	file := document{flake: "."}
+	inv := &Inventory{}
 	top := d.section("the file", root)
+	top.origins = &recorder{into: &inv.Origins, level: LevelTop}
 	readKeys(top, fileKeys(), &file)
 	top.refuseUnknownKeys()
-	inv := &Inventory{Flake: d.absoluteFlake(file.flake), SSHConfig: file.sshConfig, Probes: d.probes(file.probes)}
+	inv.Flake, inv.SSHConfig, inv.Probes = d.absoluteFlake(file.flake), file.sshConfig, d.probes(file.probes)
 	jumps := d.jumps(file.jumps)
 	levels := d.levels(file)
 	var all []*settings

@@ -27,6 +27,8 @@ type Inventory struct {
 	// SSHConfig is the absolute path of the ssh_config to read instead of the user's
 	// and the system's, empty for these, or [NoSSHConfig].
 	SSHConfig string
+	// Origins are where Flake and SSHConfig, "flake" and "ssh_config", were said.
+	Origins Origins
 	// Hosts are in the order in which they stand in the file.
 	Hosts []Host
 	// Probes are the probes the file defines, by name, used or not.
@@ -138,8 +140,7 @@ type Profile struct {
 	Timeouts Timeouts
 }
 
-// Endpoint is where a host answers after the change. What deploy.toml does not say of
-// it is as before.
+// Endpoint is where a host answers after the change. An empty field is as before.
 type Endpoint struct {
 	Address  string
 	Port     int

@@ -33,7 +33,7 @@ func (l *levels) readDefaults(into *settings) {
 	if l.defaults == nil {
 		return
 	}
-	s := l.level("defaults", "defaults", l.defaults, into)
+	s := l.level("defaults", LevelDefaults, l.defaults, into)
 	s.refuseOwn("differs from host to host and has no default")
 	readKeys(s, levelKeys(), into)
 	s.refuseUnknownKeys()
@@ -43,7 +43,7 @@ func (l *levels) readDefaults(into *settings) {
 func tagKeys() []key[settings] { return withoutKeys(levelKeys(), "tags") }
 
 func (l *levels) readTag(f *field, into *settings) {
-	s := l.level("tag "+f.name, "tags."+f.name, f.value, into)
+	s := l.level("tag "+f.name, "tags."+dotted(f.name), f.value, into)
 	s.refuseOwn("differs from host to host and is nothing of a tag", "tags")
 	readKeys(s, tagKeys(), into)
 	s.refuseUnknownKeys()
@@ -52,7 +52,7 @@ func (l *levels) readTag(f *field, into *settings) {
 // level starts reading one table of a host's settings.
 func (l *levels) level(where, name string, table *node, into *settings) *section {
 	s := l.d.section(where, table)
-	s.origins = &recorder{host: &into.Host, level: name, file: l.d.file}
+	s.origins = &recorder{into: &into.Origins, level: name}
 	return s
 }
 
@@ -76,7 +76,7 @@ func (l *levels) host(f *field) *settings {
 			l.readTag(f, host)
 		}
 	}
-	s := l.level("host "+f.name, "hosts."+f.name, f.value, host)
+	s := l.level("host "+f.name, "hosts."+dotted(f.name), f.value, host)
 	readKeys(s, ownKeys(), host)
 	readKeys(s, levelKeys(), host)
 	s.profiles(host)
@@ -84,7 +84,7 @@ func (l *levels) host(f *field) *settings {
 	if !host.elevated {
 		host.Elevation = DefaultElevation(host.User)
 	}
-	host.Local = host.Address == localAddress || host.Name == localHost && !host.Said("address")
+	host.Local = host.Address == localAddress || host.Name == localHost && !host.Origins.Said("address")
 	if host.Local {
 		host.Address = localHost
 	}

@@ -59,6 +59,16 @@ func Load(path string, kinds Kinds) (*Inventory, error) {
 	return decode(path, absolute, document, kinds)
 }
 
+// Check is Load for the content of a file that stands, or will stand, at path.
+func Check(path string, document []byte, kinds Kinds) error {
+	absolute, err := filepath.Abs(path)
+	if err != nil {
+		return fmt.Errorf("check %s: %v", path, err)
+	}
+	_, err = decode(path, absolute, document, kinds)
+	return err
+}
+
 func readCapped(path string) ([]byte, error) {
 	file, err := os.Open(path)
 	if err != nil {

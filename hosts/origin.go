@@ -1,41 +1,52 @@
 package hosts
 
-import "slices"
+import (
+	"slices"
+	"strconv"
+	"strings"
+)
 
 // Origin is a place that a setting comes from.
 type Origin struct {
-	// Level is "defaults", "tags.NAME", "hosts.NAME" or "hosts.NAME.profiles.NAME" for
-	// a table of deploy.toml, else where the value was said: "ssh_config",
-	// "ssh_options", "environment" or "option".
+	// Level is one of the constants Level…, or "tags.NAME", "hosts.NAME" or
+	// "hosts.NAME.profiles.NAME" for a table of deploy.toml.
 	Level string
-	// File, Line and Column are the place of the value, the numbers from 1; File is
-	// the name of a variable or an option for the last two levels.
+	// File, Line and Column are the place of the key, the numbers from 1 and 0 where
+	// they are not known. Of the levels below the file, File is the name of the
+	// variable or the option.
 	File         string
 	Line, Column int
 }
 
-// Origins are where the settings of a host come from, by their dotted keys, such as
+// Where settings come from beside the tables that have names.
+const (
+	LevelTop         = "top"
+	LevelDefaults    = "defaults"
+	LevelSSHConfig   = "ssh_config"
+	LevelEnvironment = "environment"
+	LevelOption      = "option"
+)
+
+// Origins are where settings come from, by their dotted keys, such as
 // "timeouts.confirm" or "profiles.home.user". A setting that nobody said has none. A
 // list that was extended has several, in the order in which they were read.
 type Origins map[string][]Origin
 
 // Say records that a setting comes from there and from nowhere else.
-func (h *Host) Say(key string, from Origin) {
-	if h.Origins == nil {
-		h.Origins = Origins{}
+func (o *Origins) Say(key string, from Origin) {
+	if *o == nil {
+		*o = Origins{}
 	}
-	h.Origins[key] = []Origin{from}
+	(*o)[key] = []Origin{from}
 }
 
 // Said says whether anybody said the setting, so that it is not the default.
-func (h *Host) Said(key string) bool { return len(h.Origins[key]) > 0 }
+func (o Origins) Said(key string) bool { return len(o[key]) > 0 }
 
-// recorder notes the origins of what a section reads; nil for a section that is no
-// host's.
+// recorder notes the origins of what a section reads.
 type recorder struct {
-	host   *Host
+	into   *Origins
 	level  string
-	file   string
 	prefix string
 }
 
@@ -48,15 +59,25 @@ func (r *recorder) below(key string) *recorder {
 	return &inner
 }
 
+// noteOrigin notes where a key stands, if the section has a recorder.
 func (s *section) noteOrigin(key string, f *field) {
 	r := s.origins
 	if r == nil {
 		return
 	}
-	origin := Origin{Level: r.level, File: r.file, Line: f.at.line, Column: f.at.column}
-	before := r.host.Origins[r.prefix+key]
-	r.host.Say(r.prefix+key, origin)
+	origin := Origin{Level: r.level, File: s.d.file, Line: f.at.line, Column: f.at.column}
+	key = r.prefix + key
+	before := (*r.into)[key]
+	r.into.Say(key, origin)
 	if f.value.kind == kindTable && f.value.field(extend) != nil {
-		r.host.Origins[r.prefix+key] = append(slices.Clip(before), origin)
+		(*r.into)[key] = append(slices.Clip(before), origin)
 	}
+}
+
+// dotted is a name as part of a dotted key.
+func dotted(name string) string {
+	if strings.Contains(name, ".") {
+		return strconv.Quote(name)
+	}
+	return name
 }

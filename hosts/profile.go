@@ -101,7 +101,7 @@ func (s *section) profile(f *field, host *settings) profileDraft {
 		p.Kind = KindNixOS
 	}
 	inner := s.d.section("profile "+f.name+" of "+s.where, f.value)
-	inner.origins = &recorder{host: &host.Host, level: "hosts." + host.Name + ".profiles." + f.name, file: s.d.file, prefix: "profiles." + f.name + "."}
+	inner.origins = &recorder{into: &host.Origins, level: s.origins.level + ".profiles." + dotted(f.name), prefix: "profiles." + dotted(f.name) + "."}
 	before := len(s.d.faults)
 	readKeys(inner, profileKeys(), &p)
 	inner.refuseUnknownKeys()
@@ -154,7 +154,7 @@ func (s *section) completeNixOS(p *profileDraft, host *settings) {
 	if host.withoutSystem {
 		s.d.fail(s.table.at, "system = true", "%s has system = false, and a profile of kind %q", host.Name, KindNixOS)
 	}
-	if p.Attribute != "" && host.Said("attribute") {
+	if p.Attribute != "" && host.Origins.Said("attribute") {
 		s.d.fail(s.at("attribute"), "one of the two", "the system of %s has an attribute in the host's table, too", host.Name)
 	}
 	setDefault(&p.Attribute, host.Attribute)

@@ -36,7 +36,6 @@ func (r *resolver) resolve(host *settings) {
 		host.Profiles = append(host.Profiles, draft.Profile)
 	}
 	host.Jump = r.way(host)
-	completeConfirm(&host.Host)
 }
 
 func (r *resolver) probes(uses []*node) []Probe {
@@ -182,6 +181,9 @@ func (r *resolver) refuseDuplicates() {
 		for _, jump := range host.Jump {
 			place += " " + jump.Name
 		}
+		if len(host.SSHOptions) > 0 {
+			continue // they may lead anywhere
+		}
 		if host.Local {
 			place = localAddress
 		}
@@ -196,23 +198,6 @@ func (r *resolver) refuseDuplicates() {
 		}
 		r.d.fail(host.header, "one of the two, with several profiles", "host %s has %s host %s, in line %d", host.Name, what, other.Name, other.header.line)
 	}
-}
-
-// completeConfirm fills in what the change does not move.
-func completeConfirm(host *Host) {
-	if host.Confirm == nil {
-		return
-	}
-	own := *host.Confirm
-	setDefault(&own.Address, host.Address)
-	setDefault(&own.User, host.User)
-	if own.Port == 0 {
-		own.Port = host.Port
-	}
-	if own.HostKeys == nil {
-		own.HostKeys = slices.Clone(host.HostKeys)
-	}
-	host.Confirm = &own
 }
 
 func (r *resolver) dangling(use *node, known []string, otherwise, format string, args ...any) {

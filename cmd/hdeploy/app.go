@@ -26,7 +26,12 @@ func run(ctx context.Context, args []string, s streams) error {
 	if err != nil {
 		return err
 	}
-	return app.RunContext(ctx, append([]string{app.Name}, arranged...))
+	arranged, added, err := withEnvironment(app, arranged, s)
+	if err != nil {
+		return err
+	}
+	app.Metadata = map[string]any{environmentKey: added}
+	return blameEnvironment(app.RunContext(ctx, append([]string{app.Name}, arranged...)), added)
 }
 
 // newApp returns the whole command tree. Nothing of it is shared, so that
@@ -57,6 +62,8 @@ func newApp(s streams) *cli.App {
 			lockCommand(s),
 			unlockCommand(s),
 			hostsCommand(s),
+			configCommand(s),
+			initCommand(s),
 			versionCommand(s),
 			completionCommand(s),
 			helpCommand(),
@@ -116,7 +123,7 @@ func conclude(s streams, args []string, err error) int {
 	f := failureOf(s, err)
 	if !f.told {
 		f.print(s)
-		if wantsJSON(args) {
+		if wantsJSON(args) || environmentWantsJSON(s, args) {
 			f.printJSON(s)
 		}
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/hbohlen/hdeploy/deploy/display"
+	"github.com/hbohlen/hdeploy/hosts"
 )
 
 // testStreams are streams without a terminal and with an empty environment.
@@ -245,7 +246,11 @@ func TestTrailingOptionsArrive(t *testing.T) {
 	}
 	want := switchOptions{
 		commonOptions: commonOptions{config: "d.toml", output: display.JSON, logLevel: zerolog.Disabled},
-		hosts:         []string{"web1", "@eu"}, dryRun: true, confirm: 90 * time.Second, activation: 2 * time.Minute,
+		hosts:         []string{"web1", "@eu"}, dryRun: true,
+		overrides: overrides{confirm: 90 * time.Second, activation: 2 * time.Minute, origins: hosts.Origins{
+			"timeouts.confirm":    {{Level: hosts.LevelOption, File: "--confirm-timeout"}},
+			"timeouts.activation": {{Level: hosts.LevelOption, File: "--activation-timeout"}},
+		}},
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v, want %+v", got, want)

@@ -68,6 +68,9 @@ func complete(s streams, words []string) []candidate {
 	}
 	before, last := words[:len(words)-1], words[len(words)-1]
 	typed := readTyped(newApp(s), before)
+	if typed.config == "" {
+		typed.config = s.env(variables()["config"])
+	}
 	if typed.value != nil {
 		return matching(values(typed.value), last)
 	}
@@ -186,7 +189,7 @@ func attached(flag cli.Flag, name, value string) []candidate {
 
 func arguments(s streams, t typed) []candidate {
 	switch t.command.Name {
-	case "switch", "boot", "test", "dry-activate", "build", "push", "reboot", "status", "check", "lock", "unlock":
+	case "switch", "boot", "test", "dry-activate", "build", "push", "reboot", "status", "check", "lock", "unlock", "config":
 		return hostCandidates(s, t)
 	case "generations", "history", "log", "rollback", "attach", "confirm", "abort":
 		return oneHost(s, t)

@@ -72,6 +72,9 @@ func flagHelp(title string, flags []cli.Flag) string {
 	var all []explained
 	for _, f := range flags {
 		names, usage, _ := strings.Cut(f.String(), "\t")
+		if variable := variables()[f.Names()[0]]; variable != "" {
+			usage += " [$" + variable + "]"
+		}
 		all = append(all, explained{names, usage})
 	}
 	return "\n" + title + "\n" + sideBySide(all)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"os"
 	"path/filepath"
-	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -16,15 +15,13 @@ import (
 type switchOptions struct {
 	commonOptions
 	deployment
+	overrides
 	hosts      []string
 	flake      string // empty where deploy.toml decides
 	dryRun     bool
 	force      bool
 	keep       bool
 	thenReboot bool
-	confirm    time.Duration // zero where deploy.toml decides
-	activation time.Duration
-	orBoot     bool
 }
 
 func readSwitch(c *cli.Context, s streams) (switchOptions, error) {
@@ -33,17 +30,14 @@ func readSwitch(c *cli.Context, s streams) (switchOptions, error) {
 		return switchOptions{}, err
 	}
 	o := switchOptions{commonOptions: common, hosts: c.Args().Slice(),
-		dryRun: c.Bool("dry-run"), force: c.Bool("force"), keep: c.Bool("no-rollback"), orBoot: c.Bool("or-boot")}
+		dryRun: c.Bool("dry-run"), force: c.Bool("force"), keep: c.Bool("no-rollback")}
 	if len(o.hosts) == 0 {
 		return o, usageFailure(c.Command.Name+" needs at least one host, or @TAG", "hdeploy hosts")
 	}
 	if o.flake, err = readFlake(c, s); err != nil {
 		return o, err
 	}
-	if o.confirm, err = readTimeout(c, "confirm-timeout"); err != nil {
-		return o, err
-	}
-	o.activation, err = readTimeout(c, "activation-timeout")
+	o.overrides, err = readOverrides(c)
 	return o, err
 }
 
@@ -72,13 +66,7 @@ func (o switchOptions) request(s streams) (deploy.Request, error) {
 		return deploy.Request{}, err
 	}
 	for i := range selected {
-		if o.confirm > 0 {
-			selected[i].Timeouts.Confirm = o.confirm
-		}
-		if o.activation > 0 {
-			selected[i].Timeouts.Activation = o.activation
-		}
-		selected[i].OrBoot = selected[i].OrBoot || o.orBoot
+		o.over(&selected[i])
 	}
 	state, err := stateDir(s)
 	if err != nil {

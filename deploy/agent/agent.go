@@ -262,6 +262,13 @@ func disobeyed(ctx context.Context, conn *remote.Conn, err error) error {
 	return &Error{Kind: Disobeyed, Cause: errors.New("the host does not run the command that it is asked to run"), Said: said.LastLine()}
 }
 
+// Call makes one of the calls that can be the first on an agent that runs.
+func (a *Agent) Call(ctx context.Context, call First) error {
+	ctx, cancel := context.WithTimeout(ctx, call.limit)
+	defer cancel()
+	return a.client.Call(ctx, call.method, call.params, call.result, call.on)
+}
+
 // Close ends the agent's process. Transactions on the host go on.
 func (a *Agent) Close() error { return a.client.Close() }
 

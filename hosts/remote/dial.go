@@ -24,6 +24,9 @@ var ciphers = []string{
 // connection lives until it is closed or lost; ctx does not end it.
 func Dial(ctx context.Context, t Target) (*Conn, error) {
 	t = t.withDefaults()
+	if t.Local {
+		return dialLocal(t), nil
+	}
 	ctx, cancel := context.WithTimeout(ctx, t.ConnectTimeout)
 	defer cancel()
 	var hops []*hop

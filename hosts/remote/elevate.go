@@ -61,6 +61,9 @@ func (c *Conn) StartElevated(ctx context.Context, command Command, stderr io.Wri
 		prefix := slices.Concat(c.target.Elevation[:1], []string{"-S", "-p", d.question}, asking(options))
 		p, err = c.Start(lives, slices.Concat(prefix, command.Argv), d)
 	default:
+		if c.local != nil { // it asks on the terminal of this process, if there is one
+			return c.Start(lives, slices.Concat(c.target.Elevation[:1], asking(options), command.Argv), d)
+		}
 		prefix := slices.Concat(c.target.Elevation[:1], asking(options))
 		p, err = c.startOnTerminal(ctx, slices.Concat(prefix, command.Argv), d)
 	}

@@ -18,6 +18,7 @@ type Process struct {
 	finished chan struct{}
 	stderr   *gate
 	release  func() bool
+	kill     func()
 	// tty is the process on a terminal whose streams these are, and whose end counts;
 	// read is closed when all that it printed there was read.
 	tty  *Process
@@ -52,6 +53,12 @@ func (c *Conn) Start(ctx context.Context, argv []string, stderr io.Writer) (*Pro
 }
 
 func (c *Conn) start(ctx context.Context, argv []string, stderr io.Writer, terminal bool) (*Process, error) {
+	if stderr == nil {
+		stderr = io.Discard
+	}
+	if c.local != nil {
+		return c.startLocal(ctx, argv, stderr)
+	}
 	line, err := Quote(argv)
 	if err != nil {
 		return nil, err
@@ -60,17 +67,18 @@ func (c *Conn) start(ctx context.Context, argv []string, stderr io.Writer, termi
 	if err != nil {
 		return nil, err
 	}
-	if stderr == nil {
-		stderr = io.Discard
-	}
 	p := &Process{
 		Stream:   &Stream{channel: channel, conn: c, name: argv[0]},
 		ctx:      ctx,
 		finished: make(chan struct{}),
 		stderr:   &gate{to: stderr},
 	}
+	p.kill = func() {
+		_, _ = channel.SendRequest("signal", false, ssh.Marshal(struct{ Name string }{"KILL"}))
+		channel.Close()
+	}
 	p.release = context.AfterFunc(ctx, p.Kill)
-	go p.run(line, terminal, requests)
+	go p.run(line, terminal, channel, requests)
 	return p, nil
 }
 
@@ -85,24 +93,24 @@ func (c *Conn) openSession(ctx context.Context) (ssh.Channel, <-chan *ssh.Reques
 }
 
 // run owns the goroutines of a process, until its channel is closed.
-func (p *Process) run(line string, terminal bool, requests <-chan *ssh.Request) {
+func (p *Process) run(line string, terminal bool, channel ssh.Channel, requests <-chan *ssh.Request) {
 	defer close(p.finished)
 	defer p.release()
 	var owned sync.WaitGroup
 	owned.Go(func() {
-		_, _ = io.Copy(p.stderr, p.channel.Stderr()) // a lost connection is told by Wait
+		_, _ = io.Copy(p.stderr, channel.Stderr()) // a lost connection is told by Wait
 	})
 	refused := false
 	owned.Go(func() {
-		if terminal && requestTerminal(p.channel) != nil {
+		if terminal && requestTerminal(channel) != nil {
 			refused = true
-			p.channel.Close()
+			channel.Close()
 			return
 		}
-		ok, err := p.channel.SendRequest("exec", true, ssh.Marshal(struct{ Line string }{line}))
+		ok, err := channel.SendRequest("exec", true, ssh.Marshal(struct{ Line string }{line}))
 		if err == nil && !ok {
 			refused = true
-			p.channel.Close()
+			channel.Close()
 		}
 	})
 	for request := range requests {
@@ -156,8 +164,7 @@ func (p *Process) Kill() {
 	if p.tty != nil {
 		p.tty.Kill()
 	}
-	_, _ = p.channel.SendRequest("signal", false, ssh.Marshal(struct{ Name string }{"KILL"}))
-	p.channel.Close()
+	p.kill()
 }
 
 // Wait waits until the command ended, its context ended, or the connection
