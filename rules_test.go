@@ -117,7 +117,6 @@ func TestTextIsFitForEveryMachine(t *testing.T) {
 // The agent is uploaded to every host and runs there as root: what it links must be needed.
 var notInAgent = []struct{ pkg, why string }{
 	{"golang.org/x/crypto/ssh", "the agent is spoken to over its standard input and output"},
-	{"github.com/pkg/sftp", "files reach the host before the agent runs"},
 	{"github.com/urfave/cli/v2", "nobody types the agent's arguments"},
 	{"github.com/pelletier/go-toml/v2", "the configuration is read where the deployment starts"},
 	{"github.com/charmbracelet/bubbletea", "the agent has no terminal"},

@@ -165,7 +165,7 @@ func (h *hostRun) confirm(ctx context.Context, id string) error {
 	settled, cancel := h.untilSettled(ctx)
 	defer cancel()
 	h.enter(h.status.State)
-	conn, a, err := h.connect(settled, h.sayConfirm(nil))
+	conn, a, err := h.connectAt(settled, h.afterwards(), h.sayConfirm(nil))
 	var said *protocol.Error
 	switch {
 	case errors.As(err, &said):

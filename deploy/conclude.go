@@ -81,8 +81,8 @@ func (h *hostRun) kept() *Failure {
 		boots = b
 	}
 	f := h.lookNow(Kept, h.failedStep(), fmt.Errorf(
-		"%s\n--no-rollback: NOTHING WAS TAKEN BACK, and no deadline takes it back any more\nit runs %s, %s\nit still boots %s, the old system",
-		h.reasons(), h.status.Running, runs, boots))
+		"%s\n%s: NOTHING WAS TAKEN BACK, and no deadline takes it back any more\nit runs %s, %s\nit still boots %s, the old system",
+		h.reasons(), h.keptBy(), h.status.Running, runs, boots))
 	h.status.Boots = h.facts.Boots.System // a trial leaves it alone
 	f.Next = "hdeploy rollback " + h.Name + "\n" + h.ssh("systemctl reboot") + "  # boots the old system\n" + f.Next
 	return f
@@ -97,7 +97,8 @@ func (h *hostRun) rolledBack(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, h.patience())
 	defer cancel()
-	if err := h.redial(ctx, 0, patient, h.askFacts); err != nil {
+	h.forgivePassword()
+	if err := h.redial(ctx, 0, patient, h.before(), h.askFacts); err != nil {
 		h.endLive("", err)
 		return h.rollbackFailed(ctx, fmt.Sprintf("%s; the host says that it went back, but could not be reached to see it: %v", reason, err), nil)
 	}
@@ -113,7 +114,7 @@ func (h *hostRun) rolledBack(ctx context.Context) error {
 		h.endLive("", ill)
 		return h.restoredIll(ctx, ill)
 	}
-	h.endLive("seen to run what ran before, over a new connection", nil)
+	h.endLive("seen to run what ran before, "+h.anew(), nil)
 	if h.wanted {
 		h.done(RolledBack, CodeOK)
 		return nil

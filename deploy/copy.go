@@ -18,11 +18,9 @@ import (
 	"github.com/hbohlen/hdeploy/deploy/event"
 	"github.com/hbohlen/hdeploy/deploy/nix"
 	"github.com/hbohlen/hdeploy/deploy/relay"
-	"github.com/hbohlen/hdeploy/hosts/remote"
 )
 
 const (
-	daemonSocket = "/nix/var/nix/daemon-socket/socket"
 	// copyAttempts is how often a closure is copied that is collected again
 	// before its root holds it.
 	copyAttempts = 3
@@ -101,20 +99,6 @@ func (h *hostRun) copying() func(nix.Progress) {
 		}
 		tell(n)
 	}
-}
-
-// dialDaemon connects to the host's Nix daemon as root: by socket forwarding
-// where the login is root's, otherwise, and where forwarding is off, by a
-// program. The daemon trusts only root to import what nobody signed.
-func (h *hostRun) dialDaemon(ctx context.Context) (net.Conn, error) {
-	if h.User == "root" {
-		c, err := h.conn.DialUnix(ctx, daemonSocket)
-		if !errors.Is(err, remote.ErrForwardingOff) {
-			return c, err
-		}
-	}
-	program := filepath.Join(h.facts.Running, "sw/bin/nix-daemon")
-	return h.conn.Start(ctx, h.conn.Elevated([]string{program, "--stdio"}), &h.daemonSaid)
 }
 
 func (h *hostRun) copyFailure(err, link error) error {

@@ -49,8 +49,11 @@ func (h *hostRun) explainLink(f *Failure, link *remote.Error) {
 		f.Step = "host key"
 	case remote.LoginRefused, remote.NoKeys, remote.KeyUnreadable:
 		f.Step = "login"
-	case remote.SFTPOff:
-		f.Step = "upload the agent"
+	case remote.NoElevation:
+		f.Step = "elevate"
+		if f.Next == "" {
+			f.Next = h.ssh("id") + "  # and see elevation_password of " + h.Name + " in deploy.toml"
+		}
 	case remote.ForwardingOff, remote.CommandRefused: // the step that needed it says more
 	}
 }
@@ -58,15 +61,20 @@ func (h *hostRun) explainLink(f *Failure, link *remote.Error) {
 func (h *hostRun) explainAgent(e *agent.Error) string {
 	switch e.Kind {
 	case agent.Elevation:
-		return "give " + h.User + " NOPASSWD in the host's sudo rules, or set user = \"root\" for " + h.Name + " in deploy.toml"
+		return h.elevationRemedy()
+	case agent.Absent:
+		return "set services.hdeploy.enable = true in the configuration of " + h.Name + ", and deploy it once without agent in deploy.toml"
 	case agent.Platform:
 		return h.ssh("uname -sm")
 	case agent.Upload:
-		return h.ssh("df -h / /tmp /var/lib")
+		return h.ssh("df -h / /var/lib")
 	case agent.NotExecutable:
 		return h.ssh("findmnt -T /var/lib/hdeploy") + "  # it must not be mounted noexec"
 	case agent.Versions:
 		return "use an hdeploy of the same protocol as the agent on " + h.Name
+	case agent.Disobeyed:
+		return "let " + h.User + " run commands on the host: see ForceCommand of its sshd, command= in the authorized_keys of " + h.User +
+			", and the login shell (users.users." + h.User + ".shell), whose startup files must not run something else\n" + h.ssh("")
 	case agent.Silent:
 	}
 	return h.ssh("ls -l /var/lib/hdeploy/agent")

@@ -42,7 +42,7 @@ func TestConnectionFailures(t *testing.T) {
 		{"login refused", link(remote.LoginRefused), Refused, CodeRefused, "login", "do this"},
 		{"no keys", link(remote.NoKeys), Refused, CodeRefused, "login", "do this"},
 		{"key unreadable", link(remote.KeyUnreadable), Refused, CodeRefused, "login", "do this"},
-		{"no SFTP", link(remote.SFTPOff), Refused, CodeRefused, "upload the agent", "do this"},
+		{"disobeyed", program(agent.Disobeyed), Refused, CodeRefused, "start the agent", "ForceCommand"},
 		{"elevation", program(agent.Elevation), Refused, CodeRefused, "start the agent", "NOPASSWD"},
 		{"platform", program(agent.Platform), Refused, CodeRefused, "start the agent", "uname -sm"},
 		{"upload", program(agent.Upload), Refused, CodeRefused, "start the agent", "df -h"},

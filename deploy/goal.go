@@ -43,6 +43,9 @@ func (r Request) changes() bool {
 // activates says whether the new systems are to run when the run has ended.
 func (r Request) activates() bool { return r.Goal == GoalTransact && r.Action.Activates() }
 
+// undoes says whether the hosts go back to what they ran before.
+func (r Request) undoes() bool { return r.Action == transaction.Rollback }
+
 // commits says whether they are to be booted from then on.
 func (r Request) commits() bool { return r.Goal == GoalTransact && r.Action.Commits() }
 

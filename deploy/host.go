@@ -32,6 +32,10 @@ type hostRun struct {
 	// while that is not known.
 	sizes nix.Sizes
 	lacks atomic.Int64
+	// found is where the host was before the transaction that this run began; proof
+	// is how the confirmation came to the host.
+	found *remote.Target
+	proof string
 	// early is a login made as soon as the new system ran.
 	early atomic.Pointer[dialed[*remote.Conn]]
 	// daemonSaid is what a Nix daemon that was started for the copy printed.
@@ -90,7 +94,7 @@ type hostRun struct {
 }
 
 func newHostRun(r *run, h hosts.Host) *hostRun {
-	return &hostRun{Host: h, run: r, id: strings.ToLower(rand.Text()[:16]), entered: map[transaction.State]bool{}}
+	return &hostRun{Host: asSelf(h), run: r, id: strings.ToLower(rand.Text()[:16]), entered: map[transaction.State]bool{}}
 }
 
 // fail keeps the first failure: what follows it are consequences.
@@ -112,23 +116,11 @@ func (h *hostRun) note(level, format string, args ...any) {
 	h.run.emit(event.Event{Type: "note", Host: h.Name, Note: &event.Note{Level: level, Text: fmt.Sprintf(format, args...)}})
 }
 
-func (h *hostRun) target() remote.Target {
-	t := remote.Target{
-		Host: h.Name, Address: h.Address, Port: h.Port, User: h.User, HostKeys: h.HostKeys,
-		IdentityFiles: h.IdentityFiles, Elevation: h.Elevation, ConnectTimeout: h.Timeouts.Connect,
-		SSH: h.SSH, Local: h.Local, TempDir: h.TempDir, Passphrases: h.run.Secrets.keys(),
-	}
-	for _, j := range h.Jump {
-		t.Jump = append(t.Jump, remote.Target{
-			Host: j.Name, Address: j.Address, Port: j.Port, User: j.User, HostKeys: j.HostKeys, IdentityFiles: j.IdentityFiles,
-			SSH: j.SSH, Passphrases: t.Passphrases,
-		})
-	}
-	return t
-}
-
 // ssh is the command by which a person looks at the host.
 func (h *hostRun) ssh(command string) string {
+	if h.Local {
+		return h.here(command)
+	}
 	s := "ssh "
 	if h.Port != 22 {
 		s += fmt.Sprintf("-p %d ", h.Port)
@@ -143,40 +135,25 @@ func (h *hostRun) ssh(command string) string {
 	return s + " " + command
 }
 
-// connect dials the host anew, starts the agent there and makes the first call.
-func (h *hostRun) connect(ctx context.Context, first agent.First) (*remote.Conn, *agent.Agent, error) {
-	conn, err := h.dial(ctx)
-	if err != nil {
-		return nil, nil, err
-	}
-	a, err := agent.Start(ctx, conn, first)
-	if err != nil {
-		conn.Close()
-		return nil, nil, err
-	}
-	return conn, a, nil
-}
-
 // freshness is how old a connection may be that proves, by the confirmation it
 // carries, that the host can be reached.
 const freshness = 3 * time.Second
 
-// dial takes the connection that was dialled when the new system ran, if that was
-// just now, or dials.
-func (h *hostRun) dial(ctx context.Context) (*remote.Conn, error) {
+// takeEarly returns the connection that was dialled when the new system ran, if that
+// was just now.
+func (h *hostRun) takeEarly() (*remote.Conn, error, bool) {
 	early := h.early.Swap(nil)
-	if conn, err, ok := early.take(); ok {
-		if time.Since(early.began) < freshness || err != nil {
-			return conn, err
-		}
+	conn, err, ok := early.take()
+	if ok && err == nil && time.Since(early.began) >= freshness {
 		closeUnused(conn, err, ok)
+		return nil, nil, false
 	}
-	return remote.Dial(ctx, h.target())
+	return conn, err, ok
 }
 
 // dialAhead logs in anew while the host's own probes judge.
 func (h *hostRun) dialAhead(ctx context.Context) {
-	h.early.Store(ahead(func() (*remote.Conn, error) { return remote.Dial(ctx, h.target()) }))
+	h.early.Store(ahead(func() (*remote.Conn, error) { return dialFirst(ctx, h.afterwards()) }))
 }
 
 // use makes a new connection the one at hand. The old one lives until the end of
@@ -196,6 +173,9 @@ func (h *hostRun) preflight(ctx context.Context) (err error) {
 		return h.connectionFailure("connect", err)
 	}
 	h.use(conn, a)
+	if err := h.checkSelf(); err != nil {
+		return err
+	}
 	return h.checkHost()
 }
 
@@ -357,6 +337,9 @@ func (h *hostRun) finish(ctx context.Context) event.Outcome {
 	o.Journal = h.unitLogs()
 	if b := h.back; b != nil {
 		o.Running, o.Boots, o.Generation = b.Running, b.Boots.System, b.Profile.Number
+	}
+	if h.status != nil && h.status.State == transaction.Committed {
+		o.Proof = h.proof
 	}
 	o.RebootNeeded = h.rebootNeeded && h.back == nil
 	o.Failed, o.AfterRollback = h.failedProbes(), h.failedAfter()

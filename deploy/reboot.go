@@ -66,11 +66,11 @@ func (h *hostRun) longest() time.Duration {
 // reboots by itself, one that does not come back has a name of its own.
 func (h *hostRun) reconnect(ctx context.Context) error {
 	if !h.reboots() {
-		return h.redial(ctx, redialFirst, patient, h.askFacts)
+		return h.redial(ctx, redialFirst, patient, h.anywhere(), h.askFacts)
 	}
 	limited, cancel := context.WithTimeout(ctx, h.Timeouts.Reboot)
 	defer cancel()
-	err := h.redial(limited, redialFirst, patient, h.askFacts)
+	err := h.redial(limited, redialFirst, patient, h.anywhere(), h.askFacts)
 	if err == nil || ctx.Err() != nil || h.status.Reboots == 0 {
 		return err
 	}
@@ -182,7 +182,7 @@ func (h *hostRun) awaitBoot(ctx context.Context) error {
 	limited, cancel := context.WithTimeout(ctx, h.Timeouts.Reboot)
 	defer cancel()
 	for {
-		err := h.redial(limited, redialFirst, patient, h.askFacts)
+		err := h.redial(limited, redialFirst, patient, h.anywhere(), h.askFacts)
 		switch {
 		case err == nil && h.seen.BootID != h.facts.BootID:
 			return nil

@@ -14,13 +14,13 @@ type Ask func(ctx context.Context, question string) (string, error)
 type Secrets struct {
 	// Keys opens private keys that are protected by a passphrase.
 	Keys *remote.Passphrases
-	// Password asks for a password of an account on a host.
-	Password Ask
+	// passwords are those of the accounts that become root with one.
+	passwords *passwords
 }
 
 // NewSecrets returns the secrets of one run, none of them asked for yet.
 func NewSecrets(passphrase, password Ask) *Secrets {
-	return &Secrets{Keys: remote.NewPassphrases(passphrase), Password: password}
+	return &Secrets{Keys: remote.NewPassphrases(passphrase), passwords: newPasswords(password)}
 }
 
 // keys is nil where nobody can be asked.

@@ -61,6 +61,8 @@ type run struct {
 	started time.Time
 	mu      sync.Mutex
 	closers []func()
+	// unasked are the passwords of a run without [Secrets].
+	unasked *passwords
 	// only is the name of a command that only asks, empty for a run with a goal.
 	only string
 	// revision is known, or asked for, once something is built for a transaction.

@@ -87,6 +87,9 @@ func (h *hostRun) limits(specs []probe.Spec) transaction.Limits {
 
 func (h *hostRun) begin(ctx context.Context, specs []probe.Spec) error {
 	h.beginLive(event.Trial)
+	if h.keeps() && !h.run.Keep {
+		h.note("warning", "%s: a new system that fails its trial is left running; only silence takes it back", h.keptBy())
+	}
 	if h.bootInstead != "" {
 		specs = nil
 	}
@@ -94,18 +97,20 @@ func (h *hostRun) begin(ctx context.Context, specs []probe.Spec) error {
 	// request that may have reached it.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), beginLimit)
 	defer cancel()
+	found := h.conn.Target()
+	h.found = &found
 	revision := h.run.revision.get(ctx)
 	request := protocol.StartRequest{
 		ID: h.id, Deployer: h.run.Deployer, Revision: revision.Commit, Dirty: revision.Dirty, Profile: profiles.System, New: h.system.OutPath,
 		Running: h.facts.Running, Limits: h.limits(specs), Probes: from(specs, probe.FromHost),
-		Action: h.action(), Keep: h.run.Keep, Automatic: h.run.Automatic, Force: h.run.Force,
+		Action: h.action(), Keep: h.keeps(), Automatic: h.run.Automatic, Force: h.run.Force,
 		Rejects: h.rejects, LastResort: transaction.LastResort(h.LastResort),
 	}
 	status, err := h.agent.Begin(ctx, request)
 	var said *protocol.Error
 	if err != nil && !errors.As(err, &said) {
 		// The host answers a repeated request with the transaction it has begun.
-		if h.redial(ctx, redialFirst, patient, h.askFacts) == nil {
+		if h.redial(ctx, redialFirst, patient, h.anywhere(), h.askFacts) == nil {
 			status, err = h.agent.Begin(ctx, request)
 		}
 	}
@@ -170,9 +175,9 @@ func (h *hostRun) seeThrough(ctx context.Context, onDeployer []probe.Spec) error
 
 func (h *hostRun) verified() string {
 	if len(h.results) == 0 {
-		return "reached over a new connection"
+		return h.proven()
 	}
-	return "reached over a new connection, " + plural(len(h.results), "probe") + " judged"
+	return h.proven() + ", " + plural(len(h.results), "probe") + " judged"
 }
 
 // follow watches the transaction over the connection at hand, and over new ones
@@ -225,7 +230,7 @@ func (h *hostRun) enter(s transaction.State) {
 			h.endLive(h.tried(), nil)
 		}
 		if h.lived != event.Verify {
-			if h.proving != nil {
+			if h.proving != nil && h.MagicRollback {
 				h.dialAhead(h.proving)
 			}
 			h.beginLive(event.Verify)
@@ -306,7 +311,7 @@ const patient = 0
 // redial replaces the connection by a new one, beginning after pause, again and
 // again until ctx ends, the agent has an answer other than a result, or the host
 // has refused the login so many times, if that is not [patient].
-func (h *hostRun) redial(ctx context.Context, pause time.Duration, refusals int, first func() agent.First) error {
+func (h *hostRun) redial(ctx context.Context, pause time.Duration, refusals int, places []remote.Target, first func() agent.First) error {
 	var last error
 	refused := 0
 	for ; ; pause = min(max(redialFirst, pause*3/2), redialLast) {
@@ -318,7 +323,7 @@ func (h *hostRun) redial(ctx context.Context, pause time.Duration, refusals int,
 			return last
 		case <-time.After(pause):
 		}
-		conn, a, err := h.connect(ctx, first())
+		conn, a, err := h.connectAt(ctx, places, first())
 		if err == nil {
 			h.use(conn, a)
 			return nil
@@ -363,7 +368,8 @@ func (h *hostRun) final(err error) bool {
 	if !errors.As(err, &r) {
 		return false
 	}
-	return r.Kind == remote.LoginRefused || r.Kind == remote.HostKeyChanged || r.Kind == remote.HostKeyUnknown
+	return r.Kind == remote.LoginRefused || r.Kind == remote.HostKeyChanged || r.Kind == remote.HostKeyUnknown ||
+		r.Kind == remote.NoElevation
 }
 
 // verify probes the host from here, proves over a new connection, with all hops
@@ -383,12 +389,12 @@ func (h *hostRun) verify(ctx context.Context, onDeployer []probe.Spec) error {
 	if probe.MustRollBack(results) {
 		why := errors.New(describeFailed(results))
 		h.abortOver(ctx, old, transaction.ProbeFailed, why.Error(), results)
-		if !h.run.Keep {
+		if !h.keeps() {
 			return why
 		}
 		h.verifyError = why // it is kept for a person who can be shown to reach it
 	}
-	err := h.redial(limit, 0, refusalsToGoBack, func() agent.First { return h.sayConfirm(results) })
+	err := h.prove(limit, func() agent.First { return h.sayConfirm(results) })
 	var said *protocol.Error
 	switch {
 	case err == nil:
@@ -404,7 +410,7 @@ func (h *hostRun) verify(ctx context.Context, onDeployer []probe.Spec) error {
 	case h.stopped.Err() != nil:
 		return h.giveUp(ctx, old)
 	}
-	why := fmt.Errorf("the host could not be reached over a new connection: %s", withoutHost(err))
+	why := fmt.Errorf("the host could not be reached over a new connection%s: %s", h.elsewhere(), withoutHost(err))
 	h.abortOver(ctx, old, transaction.Disturbed, why.Error(), nil)
 	return why
 }

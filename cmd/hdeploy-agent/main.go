@@ -31,6 +31,7 @@ func main() {
 func run(ctx context.Context, args []string) error {
 	switch {
 	case len(args) == 1 && args[0] == "serve":
+		fmt.Fprintln(os.Stderr, protocol.Ready)
 		return serve(ctx, os.Stdin, os.Stdout)
 	case len(args) == 2 && args[0] == "supervise" && transaction.ValidID(args[1]):
 		return hostEngine().Supervise(ctx, args[1])

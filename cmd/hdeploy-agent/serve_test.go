@@ -78,7 +78,6 @@ func TestRefusedConfirmationsCarryTheStateThatWon(t *testing.T) {
 // banned is what must not run as root on every host, with the reason.
 var banned = map[string]string{
 	"golang.org/x/crypto/ssh":         "the deployer connects, not the agent",
-	"github.com/pkg/sftp":             "the deployer uploads, not the agent",
 	"github.com/urfave/cli/v2":        "people do not run the agent",
 	"github.com/pelletier/go-toml/v2": "deploy.toml stays with the deployer",
 	"github.com/charmbracelet":        "the agent has no terminal",

@@ -3,12 +3,9 @@ package agent
 import (
 	"bytes"
 	"context"
-	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"path"
-	"regexp"
 	"strings"
 	"time"
 
@@ -24,6 +21,8 @@ type Kind string
 const (
 	// Elevation: the login user may not become root.
 	Elevation Kind = "elevation"
+	// Absent: the host has no agent where deploy.toml says that it has one.
+	Absent Kind = "absent"
 	// Platform: there is no agent for the host's operating system or processor.
 	Platform Kind = "platform"
 	// Upload: the agent could not be put on the host.
@@ -32,6 +31,8 @@ const (
 	NotExecutable Kind = "not-executable"
 	// Versions: an agent answered that this hdeploy cannot talk to.
 	Versions Kind = "versions"
+	// Disobeyed: the host runs something else than what it is asked to.
+	Disobeyed Kind = "disobeyed"
 	// Silent: something was executed that is no agent, or it died.
 	Silent Kind = "silent"
 )
@@ -89,29 +90,34 @@ func SayConfirm(r protocol.DecideRequest, limit time.Duration, end *protocol.Sta
 }
 
 // Start starts the agent on the host, uploading it first where it is not there,
-// and makes the first call. The error is an [*Error], a [*remote.Error] or the
-// agent's own [*protocol.Error], beside which the agent is returned.
-func Start(ctx context.Context, conn *remote.Conn, first First) (*Agent, error) {
+// and makes the first call. Where fixed is not empty it is the path of an agent that
+// the host has of its own: nothing is uploaded, and no other program is run as root.
+// The error is an [*Error], a [*remote.Error] or the agent's own [*protocol.Error],
+// beside which the agent is returned.
+func Start(ctx context.Context, conn *remote.Conn, fixed string, first First) (*Agent, error) {
+	if fixed != "" {
+		return startFixed(ctx, conn, fixed, first)
+	}
 	script, err := startScript()
 	if err != nil {
 		return nil, err
 	}
-	a, err := launch(ctx, conn, script, first)
+	a, err := launch(ctx, conn, remote.Command{Argv: byShell(script), Ready: protocol.Ready}, first)
 	var failed *exitError
-	if !errors.As(err, &failed) || failed.code != exitAbsent {
+	if !errors.As(err, &failed) {
 		return a, explain(err)
 	}
-	upload, remove, err := send(ctx, conn, strings.TrimSpace(lastLine(failed.said)))
-	if err != nil {
-		return nil, err
+	if failed.code != exitAbsent {
+		return nil, disobeyed(ctx, conn, explain(err))
 	}
-	defer remove()
-	if script, err = installScript(upload); err != nil {
-		return nil, err
+	if err := install(ctx, conn, strings.TrimSpace(lastLine(failed.said))); err != nil {
+		return nil, explain(err)
 	}
-	a, err = launch(ctx, conn, script, first)
+	a, err = launch(ctx, conn, remote.Command{Argv: byShell(script), Ready: protocol.Ready}, first)
 	return a, explain(err)
 }
+
+func byShell(script string) []string { return []string{"/bin/sh", "-c", script} }
 
 // exitError is a script that ended instead of becoming an agent.
 type exitError struct {
@@ -121,11 +127,11 @@ type exitError struct {
 
 func (e *exitError) Error() string { return fmt.Sprintf("exit code %d: %s", e.code, lastLine(e.said)) }
 
-// launch runs a script that becomes the agent, and makes the first call.
-func launch(ctx context.Context, conn *remote.Conn, script string, first First) (*Agent, error) {
+// launch runs what becomes the agent, and makes the first call.
+func launch(ctx context.Context, conn *remote.Conn, command remote.Command, first First) (*Agent, error) {
 	a := &Agent{stderr: &Capture{}}
 	// The agent outlives the start: only the first call is bounded by it.
-	process, err := conn.Start(context.WithoutCancel(ctx), conn.Elevated([]string{"/bin/sh", "-c", script}), a.stderr)
+	process, err := conn.StartElevated(ctx, command, a.stderr)
 	if err != nil {
 		return nil, err
 	}
@@ -197,70 +203,70 @@ func explain(err error) error {
 		return &Error{Kind: Upload, Cause: errors.New("the uploaded agent arrived damaged")}
 	case failed.code == 126:
 		return &Error{Kind: NotExecutable, Cause: fmt.Errorf("the agent in %s cannot be executed", dir), Said: said}
-	case noElevation.MatchString(failed.said):
-		return &Error{Kind: Elevation, Cause: errors.New("the login user may not become root without a password"), Said: said}
+	case notElevated(failed.said) != nil:
+		return &Error{Kind: Elevation, Cause: notElevated(failed.said), Said: said}
 	case strings.Contains(failed.said, "No space left"):
 		return &Error{Kind: Upload, Cause: errors.New("the host's disk is full"), Said: said}
 	}
 	return &Error{Kind: Silent, Cause: fmt.Errorf("the agent did not start (exit code %d)", failed.code), Said: said}
 }
 
-// noElevation is what sudo, doas and run0 say when they refuse, and what a shell
-// without root's rights says about root's directory.
-var noElevation = regexp.MustCompile(`(?m)(^|: )(sudo|doas|run0):|password is required|not in the sudoers file|is not allowed to execute|^(mkdir|chmod|mktemp):.*(Permission denied|Operation not permitted)`)
-
-// send uploads the agent for a machine into a private directory of the login
-// user. remove deletes it again.
-func send(ctx context.Context, conn *remote.Conn, machine string) (file string, remove func(), err error) {
+// install sends the agent for a machine to root on the host. It needs neither SFTP
+// nor a directory of the login user.
+func install(ctx context.Context, conn *remote.Conn, machine string) error {
 	arch, ok := platforms[machine]
 	if !ok {
-		return "", nil, &Error{Kind: Platform, Cause: errors.New("there is no agent for this processor"), Said: machine}
+		return &Error{Kind: Platform, Cause: errors.New("there is no agent for this processor"), Said: machine}
 	}
 	program, err := unpack(arch)
 	if err != nil {
-		return "", nil, err
+		return err
+	}
+	script, err := installScript()
+	if err != nil {
+		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, uploadLimit)
 	defer cancel()
-	files, err := conn.SFTP(ctx)
+	said := &Capture{}
+	result, err := conn.RunElevated(ctx, remote.Command{Argv: byShell(script)}, bytes.NewReader(program))
 	if err != nil {
-		return "", nil, err
+		return err
 	}
-	defer context.AfterFunc(ctx, func() { files.Close() })()
-	home, err := files.Getwd()
-	if err != nil {
-		files.Close()
-		return "", nil, &Error{Kind: Upload, Cause: fmt.Errorf("upload the agent: %v", err)}
+	if result.Code == 0 {
+		return nil
 	}
-	var private string
-	for _, parent := range []string{home, "/tmp"} {
-		private = path.Join(parent, ".hdeploy-"+strings.ToLower(rand.Text()[:12]))
-		if err = files.Mkdir(private); err == nil {
-			err = files.Chmod(private, 0o700)
-			break
-		}
+	_, _ = said.Write(result.Stderr)
+	return &exitError{code: result.Code, said: said.String()}
+}
+
+// obeyLimit bounds the question whether the host runs what it is asked to.
+const obeyLimit = 10 * time.Second
+
+// disobeyed returns why the agent does not run: err, or, where it is known of no
+// program of the host, that the host runs something else than what it is asked to.
+func disobeyed(ctx context.Context, conn *remote.Conn, err error) error {
+	var known *Error
+	if !errors.As(err, &known) || known.Kind != Silent {
+		return err
 	}
-	if err != nil {
-		files.Close()
-		return "", nil, &Error{Kind: Upload, Cause: fmt.Errorf("upload the agent to %s: %v", private, err)}
+	ctx, cancel := context.WithTimeout(ctx, obeyLimit)
+	defer cancel()
+	result, runErr := conn.Run(ctx, []string{"/bin/sh", "-c", obeyScript}, nil)
+	var lost *remote.Error
+	if errors.As(runErr, &lost) && lost.Kind == remote.Lost || bytes.Contains(result.Stdout, []byte(obeyed)) {
+		return err
 	}
-	file = path.Join(private, "agent")
-	remove = func() {
-		// What stays behind is private, and never run from there.
-		_ = files.Remove(file)
-		_ = files.RemoveDirectory(private)
-		_ = files.Close()
-	}
-	f, err := files.Create(file)
-	if err == nil {
-		_, err = f.ReadFrom(bytes.NewReader(program))
-		err = errors.Join(err, f.Close())
-	}
-	if err != nil {
-		remove()
-		return "", nil, &Error{Kind: Upload, Cause: fmt.Errorf("upload the agent to %s: %v (is the disk full?)", private, err)}
-	}
-	return file, remove, nil
+	said := &Capture{}
+	_, _ = said.Write(append(result.Stdout, result.Stderr...))
+	return &Error{Kind: Disobeyed, Cause: errors.New("the host does not run the command that it is asked to run"), Said: said.LastLine()}
+}
+
+// Call makes one of the calls that can be the first on an agent that runs.
+func (a *Agent) Call(ctx context.Context, call First) error {
+	ctx, cancel := context.WithTimeout(ctx, call.limit)
+	defer cancel()
+	return a.client.Call(ctx, call.method, call.params, call.result, call.on)
 }
 
 // Close ends the agent's process. Transactions on the host go on.

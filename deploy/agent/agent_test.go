@@ -108,7 +108,7 @@ func (h host) start(ctx context.Context) (*Agent, protocol.Facts, error) {
 	}
 	h.t.Cleanup(func() { conn.Close() })
 	var facts protocol.Facts
-	a, err := Start(ctx, conn, AskFacts(protocol.FactsRequest{Profile: "asked"}, &facts))
+	a, err := Start(ctx, conn, "", AskFacts(protocol.FactsRequest{Profile: "asked"}, &facts))
 	return a, facts, err
 }
 
@@ -207,6 +207,9 @@ func TestStartThatFails(t *testing.T) {
 			h.target.Elevation = []string{filepath.Join(h.bin, "asks")}
 		}, kind: Elevation, said: "sudo: a password is required"},
 		{name: "damaged on the way", change: func(h *host) { h.program("cat", "echo damaged") }, kind: Upload, said: "damaged"},
+		{name: "a forced command", change: func(h *host) {
+			h.program("login-shell", "echo this account runs backups only; exit 3")
+		}, kind: Disobeyed, said: "backups only"},
 		{name: "full disk", change: func(h *host) {
 			h.program("mktemp", "echo 'mktemp: failed to create file: No space left on device' >&2; exit 1")
 		}, kind: Upload, said: "disk is full"},
@@ -229,15 +232,6 @@ func TestStartThatFails(t *testing.T) {
 				t.Errorf("the upload was left behind: %v, %v", left, err)
 			}
 		})
-	}
-}
-
-func TestStartWithoutSFTPSaysSo(t *testing.T) {
-	h := newHost(t, "serves", remotetest.Options{NoSFTP: true})
-	_, _, err := h.start(within(t))
-	var link *remote.Error
-	if !errors.As(err, &link) || link.Kind != remote.SFTPOff {
-		t.Errorf("got %v", err)
 	}
 }
 
@@ -264,7 +258,7 @@ func TestAConfirmationCanBeTheFirstWord(t *testing.T) {
 	defer conn.Close()
 	var end protocol.Status
 	line := ""
-	a, err := Start(within(t), conn, SayConfirm(protocol.DecideRequest{ID: "abcd1234"}, patience, &end, func(e protocol.WatchEvent) { line = e.Line }))
+	a, err := Start(within(t), conn, "", SayConfirm(protocol.DecideRequest{ID: "abcd1234"}, patience, &end, func(e protocol.WatchEvent) { line = e.Line }))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -168,10 +168,13 @@ type Outcome struct {
 	// committed, or the one that was there.
 	Generation int `json:"generation,omitempty"`
 	// Boots is what the host boots next, or "unknown".
-	Boots        string   `json:"boots,omitempty"`
-	RebootNeeded bool     `json:"reboot_needed,omitempty"`
-	Seconds      float64  `json:"seconds"`
-	Failure      *Failure `json:"failure,omitempty"`
+	Boots        string `json:"boots,omitempty"`
+	RebootNeeded bool   `json:"reboot_needed,omitempty"`
+	// Proof is how the confirmation came to a host that committed: "new-connection",
+	// "old-connection" or "self". Only the first proves that the host can be reached.
+	Proof   string   `json:"proof,omitempty"`
+	Seconds float64  `json:"seconds"`
+	Failure *Failure `json:"failure,omitempty"`
 	// Failed names the probes that failed.
 	Failed []Probe `json:"failed_probes,omitempty"`
 	// AfterRollback names those that did not pass on the previous system afterwards.

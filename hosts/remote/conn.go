@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -20,6 +21,10 @@ type Conn struct {
 	wire   *wire
 	done   chan struct{}
 	owned  sync.WaitGroup
+	// local ends with a connection to this machine itself, which has no client, hops
+	// and wire; nil for any other.
+	local    context.Context
+	endLocal context.CancelFunc
 
 	mu    sync.Mutex
 	cause error // why it ended; the first reason wins
@@ -51,6 +56,17 @@ func newConn(t Target, hops []*hop) *Conn {
 	return c
 }
 
+// Target is what was dialled.
+func (c *Conn) Target() Target { return c.target }
+
+// IsRoot reports whether what runs without elevation runs as root.
+func (c *Conn) IsRoot() bool {
+	if c.local != nil {
+		return os.Geteuid() == 0
+	}
+	return c.target.User == "root"
+}
+
 // Done is closed when the connection has ended, for whatever reason.
 func (c *Conn) Done() <-chan struct{} { return c.done }
 
@@ -68,6 +84,10 @@ func (c *Conn) Err() error {
 // Close ends the connection and everything that rides on it, and waits until
 // its goroutines are gone.
 func (c *Conn) Close() error {
+	if c.local != nil {
+		c.closeLocal()
+		return nil
+	}
 	c.end(net.ErrClosed)
 	c.owned.Wait()
 	return nil
@@ -106,7 +126,7 @@ func (c *Conn) lostError() error {
 	if err := c.Err(); err != nil {
 		return err
 	}
-	if !c.wire.broken.Load() {
+	if c.local != nil || !c.wire.broken.Load() {
 		return nil
 	}
 	if err := c.ended(); err != nil {

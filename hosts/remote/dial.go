@@ -32,6 +32,9 @@ func Dial(ctx context.Context, t Target) (*Conn, error) {
 // dialOnce also reports whether a person was asked something.
 func dialOnce(ctx context.Context, t Target) (conn *Conn, asked bool, err error) {
 	t = t.withDefaults()
+	if t.Local {
+		return dialLocal(t), false, nil
+	}
 	ctx, budget, cancel := withBudget(ctx, t.ConnectTimeout)
 	defer cancel()
 	var hops []*hop

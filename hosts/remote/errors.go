@@ -27,12 +27,12 @@ const (
 	NoKeys Kind = "no-keys"
 	// LoginRefused: the host accepted none of the keys.
 	LoginRefused Kind = "login-refused"
-	// SFTPOff: the host offers no SFTP.
-	SFTPOff Kind = "sftp-off"
 	// ForwardingOff: the host, or a jump host, does not forward.
 	ForwardingOff Kind = "forwarding-off"
 	// CommandRefused: the host does not start commands for this account.
 	CommandRefused Kind = "command-refused"
+	// NoElevation: the account could not become root with its password.
+	NoElevation Kind = "no-elevation"
 	// Lost: the connection ended while it was in use.
 	Lost Kind = "lost"
 	// Canceled: the caller's context ended; the cause is its error.

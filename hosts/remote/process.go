@@ -18,6 +18,11 @@ type Process struct {
 	finished chan struct{}
 	stderr   *gate
 	release  func() bool
+	kill     func()
+	// tty is the process on a terminal whose streams these are, and whose end counts;
+	// read is closed when all that it printed there was read.
+	tty  *Process
+	read chan struct{}
 
 	// Written before finished is closed, read after.
 	exit    Exit
@@ -44,6 +49,16 @@ type Exit struct {
 // OpenSSH ignores that wish for the account root: a command that must not
 // outlive its connection watches its standard input.
 func (c *Conn) Start(ctx context.Context, argv []string, stderr io.Writer) (*Process, error) {
+	return c.start(ctx, argv, stderr, false)
+}
+
+func (c *Conn) start(ctx context.Context, argv []string, stderr io.Writer, terminal bool) (*Process, error) {
+	if stderr == nil {
+		stderr = io.Discard
+	}
+	if c.local != nil {
+		return c.startLocal(ctx, argv, stderr)
+	}
 	line, err := Quote(argv)
 	if err != nil {
 		return nil, err
@@ -52,17 +67,18 @@ func (c *Conn) Start(ctx context.Context, argv []string, stderr io.Writer) (*Pro
 	if err != nil {
 		return nil, err
 	}
-	if stderr == nil {
-		stderr = io.Discard
-	}
 	p := &Process{
 		Stream:   &Stream{channel: channel, conn: c, name: argv[0]},
 		ctx:      ctx,
 		finished: make(chan struct{}),
 		stderr:   &gate{to: stderr},
 	}
+	p.kill = func() {
+		_, _ = channel.SendRequest("signal", false, ssh.Marshal(struct{ Name string }{"KILL"}))
+		channel.Close()
+	}
 	p.release = context.AfterFunc(ctx, p.Kill)
-	go p.run(line, requests)
+	go p.run(line, terminal, channel, requests)
 	return p, nil
 }
 
@@ -77,19 +93,24 @@ func (c *Conn) openSession(ctx context.Context) (ssh.Channel, <-chan *ssh.Reques
 }
 
 // run owns the goroutines of a process, until its channel is closed.
-func (p *Process) run(line string, requests <-chan *ssh.Request) {
+func (p *Process) run(line string, terminal bool, channel ssh.Channel, requests <-chan *ssh.Request) {
 	defer close(p.finished)
 	defer p.release()
 	var owned sync.WaitGroup
 	owned.Go(func() {
-		_, _ = io.Copy(p.stderr, p.channel.Stderr()) // a lost connection is told by Wait
+		_, _ = io.Copy(p.stderr, channel.Stderr()) // a lost connection is told by Wait
 	})
 	refused := false
 	owned.Go(func() {
-		ok, err := p.channel.SendRequest("exec", true, ssh.Marshal(struct{ Line string }{line}))
+		if terminal && requestTerminal(channel) != nil {
+			refused = true
+			channel.Close()
+			return
+		}
+		ok, err := channel.SendRequest("exec", true, ssh.Marshal(struct{ Line string }{line}))
 		if err == nil && !ok {
 			refused = true
-			p.channel.Close()
+			channel.Close()
 		}
 	})
 	for request := range requests {
@@ -97,6 +118,9 @@ func (p *Process) run(line string, requests <-chan *ssh.Request) {
 	}
 	owned.Wait()
 	p.refused = refused
+	if d, ok := p.stderr.to.(*dialogue); ok {
+		d.over()
+	}
 }
 
 // note keeps what the host says about the end of the command.
@@ -137,13 +161,18 @@ func signalCode(name string) int {
 // Kill asks the host to kill the command and closes its stream, as the end of
 // the context does; Wait then tells how it ended, if the host still says so.
 func (p *Process) Kill() {
-	_, _ = p.channel.SendRequest("signal", false, ssh.Marshal(struct{ Name string }{"KILL"}))
-	p.channel.Close()
+	if p.tty != nil {
+		p.tty.Kill()
+	}
+	p.kill()
 }
 
 // Wait waits until the command ended, its context ended, or the connection
 // was lost. The error is nil if the command ran, whatever its exit code.
 func (p *Process) Wait() (Exit, error) {
+	if p.tty != nil {
+		return p.waitForTerminal()
+	}
 	defer p.stderr.shut()
 	select {
 	case <-p.finished:
@@ -181,11 +210,18 @@ const (
 // Run runs argv to its end and returns its output. stdin may be nil; it must
 // end by itself. The error is nil if the command ran, whatever its exit code.
 func (c *Conn) Run(ctx context.Context, argv []string, stdin io.Reader) (Result, error) {
-	stdout, stderr := &capped{most: mostStdout}, &capped{most: mostStderr}
+	stderr := &capped{most: mostStderr}
 	p, err := c.Start(ctx, argv, stderr)
 	if err != nil {
 		return Result{}, err
 	}
+	return p.finish(ctx, stdin, stderr)
+}
+
+// finish feeds a process and reads it to its end; stderr is where its standard error
+// goes.
+func (p *Process) finish(ctx context.Context, stdin io.Reader, stderr *capped) (Result, error) {
+	stdout := &capped{most: mostStdout}
 	out := &gate{to: stdout}
 	defer out.shut()
 	copied := make(chan struct{})

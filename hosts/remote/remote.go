@@ -1,5 +1,5 @@
 // Package remote is the one SSH connection per host: login once, then
-// commands, files and sockets ride on it side by side.
+// commands and sockets ride on it side by side.
 //
 // It keeps three promises. No connection is used whose host key was not known
 // beforehand. Every wait ends: with an answer, with the caller's context, or
@@ -13,7 +13,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -53,9 +52,10 @@ type Target struct {
 	Local bool
 	// Elevation is the argv prefix that makes a command run as root.
 	Elevation []string
-	// Password answers the elevation's question for a password; nil where there is
-	// none. It asks a person at most once, however often it is called.
-	Password func(context.Context) (string, error)
+	// Password hands the password of the elevation to use, which answers with
+	// [ErrPassword] where the host did not accept it; nil where there is none. It is
+	// called each time that the host asks for one, also by several goroutines.
+	Password func(ctx context.Context, use func(password string) error) error
 	// TempDir is a folder on the host for uploads; empty for the home directory, or
 	// /tmp.
 	TempDir string
@@ -168,10 +168,4 @@ func jumpList(hops []Target) string {
 		list += hop.User + "@" + hop.endpoint()
 	}
 	return list
-}
-
-// Elevated returns argv as it must be started to run as root. It never
-// changes argv.
-func (c *Conn) Elevated(argv []string) []string {
-	return slices.Concat(c.target.Elevation, argv)
 }

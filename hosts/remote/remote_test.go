@@ -244,40 +244,6 @@ func TestDialUnixRefused(t *testing.T) {
 	}
 }
 
-func TestSFTP(t *testing.T) {
-	_, target := setup(t, remotetest.Options{})
-	conn := dial(t, target)
-	client, err := conn.SFTP(deadline(t))
-	if err != nil {
-		t.Fatal(err)
-	}
-	path := filepath.Join(t.TempDir(), "file")
-	file, err := client.Create(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	content := bytes.Repeat([]byte("0123456789abcdef"), 1<<16)
-	if _, err := file.ReadFrom(bytes.NewReader(content)); err != nil {
-		t.Fatal(err)
-	}
-	file.Close()
-	if got, err := os.ReadFile(path); err != nil || !bytes.Equal(got, content) {
-		t.Errorf("read %d bytes, %v", len(got), err)
-	}
-	if err := client.Close(); err != nil {
-		t.Error(err)
-	}
-	if _, err := conn.Run(deadline(t), []string{"true"}, nil); err != nil {
-		t.Errorf("the connection ended with SFTP: %v", err)
-	}
-}
-
-func TestSFTPOff(t *testing.T) {
-	_, target := setup(t, remotetest.Options{NoSFTP: true})
-	_, err := dial(t, target).SFTP(deadline(t))
-	wantError(t, err, remote.SFTPOff, "web1: open SFTP: the host refuses the request", "allowSFTP")
-}
-
 func TestCommandsRefused(t *testing.T) {
 	_, target := setup(t, remotetest.Options{NoCommands: true})
 	_, err := dial(t, target).Run(deadline(t), []string{"true"}, nil)
@@ -302,8 +268,6 @@ func TestConnectionCutDuringACommand(t *testing.T) {
 	<-conn.Done()
 	wantError(t, conn.Err(), remote.Lost)
 	_, err = conn.DialUnix(deadline(t), "/tmp/x")
-	wantError(t, err, remote.Lost)
-	_, err = conn.SFTP(deadline(t))
 	wantError(t, err, remote.Lost)
 }
 
@@ -342,8 +306,6 @@ func TestContextEndsAWaitForAStalledHost(t *testing.T) {
 	defer cancel()
 	_, err := conn.Run(ctx, []string{"true"}, nil)
 	wantError(t, err, remote.Canceled)
-	_, err = conn.SFTP(ctx)
-	wantError(t, err, remote.Canceled)
 	_, err = conn.DialUnix(ctx, "/tmp/x")
 	wantError(t, err, remote.Canceled)
 }
@@ -357,9 +319,6 @@ func TestCloseLeavesNoGoroutines(t *testing.T) {
 			t.Fatal(err)
 		}
 		if _, err := conn.Run(deadline(t), []string{"true"}, nil); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := conn.SFTP(deadline(t)); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := conn.Start(deadline(t), []string{"sleep", "1000"}, nil); err != nil {

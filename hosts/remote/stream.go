@@ -16,9 +16,15 @@ import (
 // direction, and tells a lost connection from the end of the stream. It knows
 // no deadlines: those of the connection's keepalive hold.
 type Stream struct {
-	channel ssh.Channel
+	channel halfCloser
 	conn    *Conn
 	name    string
+}
+
+// halfCloser is a stream that can be closed in one direction.
+type halfCloser interface {
+	io.ReadWriteCloser
+	CloseWrite() error
 }
 
 var _ net.Conn = (*Stream)(nil)
@@ -83,9 +89,12 @@ func (streamAddr) Network() string  { return "ssh" }
 func (a streamAddr) String() string { return string(a) }
 
 // DialUnix connects to a unix socket of the host. ctx covers the opening
-// only. The result is a [*Stream]. If the host refuses, the error matches
+// only. The result can be closed in one direction. If the host refuses, the error matches
 // [ErrForwardingOff].
 func (c *Conn) DialUnix(ctx context.Context, path string) (net.Conn, error) {
+	if c.local != nil {
+		return c.dialLocalUnix(ctx, path)
+	}
 	payload := ssh.Marshal(struct {
 		Path     string
 		Reserved string

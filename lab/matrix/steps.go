@@ -206,7 +206,7 @@ func named(name string, of stage, system flavour, s step) step {
 // steps are in the order in which a deployment passes through them.
 var steps = []step{
 	named("connect", beforeLock, good, connecting),
-	named("upload", beforeLock, good, programHeld("sftp", "/usr/lib/openssh/sftp-server", "*")),
+	named("upload", beforeLock, good, programHeld("upload", "/usr/bin/sync", "*/.upload-*")),
 	named("copy", beforeLock, large, copying),
 	// Recorded, nothing armed; then armed, and nobody drives it.
 	named("prepare-arm", preparing, good, programHeld("arm", "/usr/bin/systemd-run", "*--unit=hdeploy-*-deadman.service*")),

@@ -25,6 +25,10 @@ const (
 	Oldest  = 1
 )
 
+// Ready is the line that an agent prints on its standard error as soon as it runs, so
+// that a password which is typed before is never followed by what is meant for it.
+const Ready = "hdeploy-agent: ready"
+
 // magic begins what either side sends. A login banner or a shell's message on
 // standard output cannot contain it.
 var magic = []byte("\x00\xffhdeploy\xff\x00")

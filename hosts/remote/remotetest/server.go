@@ -1,5 +1,5 @@
 // Package remotetest is an SSH server for tests: the real protocol on a
-// loopback port, with real commands, SFTP and socket forwarding behind it.
+// loopback port, with real commands and socket forwarding behind it.
 //
 // A server ends with its test, together with every process it started.
 package remotetest
@@ -17,7 +17,6 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/pkg/sftp"
 	"golang.org/x/crypto/ssh"
 )
 
@@ -35,9 +34,9 @@ type Options struct {
 	// Noise is printed to standard output before each command, as a careless
 	// shell profile does.
 	Noise string
-	// NoPublicKeys, NoCommands, NoSFTP, NoStreamlocal and NoForwarding turn
+	// NoPublicKeys, NoCommands, NoStreamlocal and NoForwarding turn
 	// features off.
-	NoPublicKeys, NoCommands, NoSFTP, NoStreamlocal, NoForwarding bool
+	NoPublicKeys, NoCommands, NoStreamlocal, NoForwarding bool
 }
 
 // Server is a running server.
@@ -288,13 +287,6 @@ func (s *Server) session(channel ssh.NewChannel) {
 		case request.Type == "exec" && !s.options.NoCommands:
 			request.Reply(true, nil)
 			s.run(stream, requests, payload.Text)
-			return
-		case request.Type == "subsystem" && payload.Text == "sftp" && !s.options.NoSFTP:
-			request.Reply(true, nil)
-			go ssh.DiscardRequests(requests)
-			if server, err := sftp.NewServer(stream); err == nil {
-				server.Serve()
-			}
 			return
 		case request.WantReply:
 			request.Reply(false, nil)

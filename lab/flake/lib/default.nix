@@ -7,6 +7,9 @@
 #   specialisations      names of variants below specialisation/
 #   admins               login users with the deployer's key and sudo without a password (["admin"])
 #   authorizedKeys       further lines for every login's authorized keys
+#   sshdPort             the port of sshd (22)
+#   sshd                 lines of sshd_config before all others, which they overrule ([])
+#   sftp                 false: sshd offers no SFTP (true)
 #   kernel               version of the kernel: another one means that a reboot is needed
 #   switchInhibitors     object merged into switch-inhibitors: a key that differs from the running system's refuses switch and test
 #   managerRevision      any string: another one changes system.conf, so that the switch re-executes systemd
@@ -28,6 +31,9 @@ let
     specialisations = [ ];
     admins = [ "admin" ];
     authorizedKeys = [ ];
+    sshdPort = 22;
+    sshd = [ ];
+    sftp = true;
     kernel = "6.12.30";
     switchInhibitors = { };
     managerRevision = "1";

@@ -401,8 +401,8 @@ let
     '';
   };
 
-  sshdConfigText = ''
-    Port 22
+  sshdConfigText = builtins.concatStringsSep "" (map (line: "${line}\n") host.sshd) + ''
+    Port ${toString host.sshdPort}
     HostKey /etc/ssh/ssh_host_ed25519_key
     PermitRootLogin prohibit-password
     PasswordAuthentication no
@@ -413,7 +413,7 @@ let
     PrintMotd no
     UseDNS no
     SetEnv PATH=/run/wrappers/bin:/run/current-system/sw/bin
-    Subsystem sftp /usr/lib/openssh/sftp-server
+    ${if host.sftp then "Subsystem sftp /usr/lib/openssh/sftp-server" else ""}
   '';
   nixConfigText = ''
     experimental-features = nix-command flakes
