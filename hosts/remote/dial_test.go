@@ -14,8 +14,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/skeema/knownhosts"
 	"golang.org/x/crypto/ssh"
+	"golang.org/x/crypto/ssh/knownhosts"
 
 	"github.com/hbohlen/hdeploy/hosts/remote"
 	"github.com/hbohlen/hdeploy/hosts/remote/remotetest"
@@ -213,7 +213,7 @@ func TestKnownHosts(t *testing.T) {
 		path := knownHosts(t, server, remotetest.NewKey(t).PublicKey())
 		target.KnownHostsFiles = []string{path}
 		wantError(t, dialError(t, target), remote.HostKeyChanged, "IS NOT THE KNOWN ONE", path+":1",
-			"ssh-keygen -R '[127.0.0.1]:"+portText(server)+"' -f "+path, pin)
+			"hdeploy trust web1 --replace", pin)
 	})
 	t.Run("revoked", func(t *testing.T) {
 		target := target
@@ -225,9 +225,9 @@ func TestKnownHosts(t *testing.T) {
 	t.Run("malformed", func(t *testing.T) {
 		target := target
 		path := filepath.Join(t.TempDir(), "known_hosts")
-		os.WriteFile(path, []byte("web1 ssh-ed25519 ???\n"), 0o600)
+		os.WriteFile(path, []byte("other ssh-ed25519 ???\n[127.0.0.1]:"+portText(server)+" ssh-ed25519 ???\n"), 0o600)
 		target.KnownHostsFiles = []string{path}
-		wantError(t, dialError(t, target), remote.KnownHostsUnreadable, path+":1", "host_keys in deploy.toml")
+		wantError(t, dialError(t, target), remote.KnownHostsUnreadable, path+":2", "host_keys in deploy.toml")
 	})
 }
 

@@ -54,6 +54,9 @@ type Error struct {
 	// Hint is the next thing to do: a command to type or a line to add. It may
 	// have several lines, and is not part of Error().
 	Hint string
+	// Transient says that the same may succeed a little later without anybody doing
+	// anything: a host that boots, a name server that is busy.
+	Transient bool
 }
 
 func (e *Error) Error() string { return e.Host + ": " + e.Cause.Error() }

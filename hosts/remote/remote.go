@@ -8,6 +8,7 @@
 package remote
 
 import (
+	"cmp"
 	"context"
 	"net"
 	"os"
@@ -34,13 +35,13 @@ type Target struct {
 	HostKeys []string
 	// IdentityFiles are private keys offered before those of the agent.
 	IdentityFiles []string
-	// DefaultIdentityFiles are offered after those of the agent (id_ed25519,
-	// id_ecdsa and id_rsa in ~/.ssh); those that do not exist are passed over.
+	// DefaultIdentityFiles are offered after those of the agent where IdentityFiles is
+	// empty (OpenSSH's own in ~/.ssh); those that do not exist are passed over.
 	DefaultIdentityFiles []string
-	// KnownHostsFiles are asked when HostKeys is empty (~/.ssh/known_hosts and
-	// /etc/ssh/ssh_known_hosts).
+	// KnownHostsFiles are asked when HostKeys is empty (those of SSH, or OpenSSH's own).
+	// The first is the one that [ShownKey.Write] adds to.
 	KnownHostsFiles []string
-	// AgentSocket is the socket of an SSH agent ($SSH_AUTH_SOCK).
+	// AgentSocket is the socket of an SSH agent (SSH.IdentityAgent, or $SSH_AUTH_SOCK).
 	AgentSocket string
 	// Jump is the way to the host, nearest hop first. The hops' own Jump,
 	// ConnectTimeout and Keepalive are not used.
@@ -59,7 +60,7 @@ type Target struct {
 	// /tmp.
 	TempDir string
 	// ConnectTimeout covers TCP, handshake and login of all hops together
-	// (10 s).
+	// (SSH.ConnectTimeout, or 10 s).
 	ConnectTimeout time.Duration
 	// Passphrases opens protected keys that no agent holds; nil where nobody can be
 	// asked.
@@ -69,6 +70,10 @@ type Target struct {
 	Keepalive time.Duration
 
 	hop bool // it is only passed through
+	// destination is the host at the end of the way.
+	destination string
+	// accept asks about a key that is not known; nil refuses it.
+	accept func(context.Context, ShownKey) error
 }
 
 // missedKeepalives is how many unanswered requests end a connection.
@@ -85,24 +90,28 @@ func (t Target) withDefaults() Target {
 	if t.User == "" {
 		t.User = "root"
 	}
+	t.Address = unbracketed(t.Address)
 	if t.ConnectTimeout <= 0 {
-		t.ConnectTimeout = 10 * time.Second
+		t.ConnectTimeout = cmp.Or(time.Duration(t.SSH.ConnectTimeout)*time.Second, 10*time.Second)
 	}
 	if t.Keepalive <= 0 {
 		t.Keepalive = 5 * time.Second
 	}
-	if t.AgentSocket == "" {
-		t.AgentSocket = os.Getenv("SSH_AUTH_SOCK")
+	if t.KnownHostsFiles == nil {
+		t.KnownHostsFiles = t.SSH.KnownHostsFiles
 	}
 	home, err := os.UserHomeDir()
 	if err != nil {
 		return t
 	}
 	if t.KnownHostsFiles == nil {
-		t.KnownHostsFiles = []string{filepath.Join(home, ".ssh", "known_hosts"), "/etc/ssh/ssh_known_hosts"}
+		for _, name := range []string{"known_hosts", "known_hosts2"} {
+			t.KnownHostsFiles = append(t.KnownHostsFiles, filepath.Join(home, ".ssh", name))
+		}
+		t.KnownHostsFiles = append(t.KnownHostsFiles, "/etc/ssh/ssh_known_hosts", "/etc/ssh/ssh_known_hosts2")
 	}
 	if t.DefaultIdentityFiles == nil {
-		for _, name := range []string{"id_ed25519", "id_ecdsa", "id_rsa"} {
+		for _, name := range []string{"id_ed25519", "id_ecdsa", "id_rsa", "id_ed25519_sk", "id_ecdsa_sk"} {
 			t.DefaultIdentityFiles = append(t.DefaultIdentityFiles, filepath.Join(home, ".ssh", name))
 		}
 	}
@@ -111,6 +120,14 @@ func (t Target) withDefaults() Target {
 
 func (t Target) endpoint() string {
 	return net.JoinHostPort(t.Address, strconv.Itoa(t.Port))
+}
+
+// unbracketed is an IPv6 address as net takes it.
+func unbracketed(address string) string {
+	if inner, ok := strings.CutPrefix(address, "["); ok {
+		return strings.TrimSuffix(inner, "]")
+	}
+	return address
 }
 
 // table names the place in deploy.toml where this host is described.
