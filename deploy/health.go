@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -93,7 +94,7 @@ func (r *run) usableNix(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	program.Extra = []string{"--no-write-lock-file"}
+	program.Extra = slices.Concat([]string{"--no-write-lock-file"}, r.Nix)
 	r.nix = program
 	return r.checkNix(ctx)
 }

@@ -13,6 +13,8 @@ type Request struct {
 	Hosts []hosts.Host
 	// Flake is the flake reference, absolute where it is a path.
 	Flake string
+	// Nix are arguments for evaluation and build, such as --override-input.
+	Nix []string
 	// Goal is how far the run goes. Action, Keep, Automatic and Force are as in
 	// [transaction.Plan], and mean nothing to another goal than a transaction.
 	Goal             Goal

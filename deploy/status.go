@@ -3,6 +3,7 @@ package deploy
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -24,7 +25,9 @@ const flakeLimit = 5 * time.Minute
 type StatusRequest struct {
 	Hosts []hosts.Host
 	// Flake is what they are compared with; empty for nothing.
-	Flake   string
+	Flake string
+	// Nix are arguments for the evaluation.
+	Nix     []string
 	Secrets *Secrets
 	Log     zerolog.Logger
 }
@@ -105,7 +108,7 @@ func (r StatusRequest) evaluate(ctx context.Context) (map[string]nix.Evaluated, 
 		}
 		return nil, failures
 	}
-	program.Extra = []string{"--no-write-lock-file"} // a question changes nothing here either
+	program.Extra = slices.Concat([]string{"--no-write-lock-file"}, r.Nix) // a question changes nothing here either
 	attributes := make([]nix.Attribute, len(r.Hosts))
 	for i, h := range r.Hosts {
 		attributes[i] = nix.Attribute{Host: h.Name, Path: h.Attribute}

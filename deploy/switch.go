@@ -45,6 +45,7 @@ func Run(ctx context.Context, r Request) (Report, error) {
 	if err != nil {
 		return Report{}, err
 	}
+	program.Extra = r.Nix
 	run.nix = program
 	if err := run.evaluateAndLook(ctx, hostRuns); err != nil {
 		return Report{}, err

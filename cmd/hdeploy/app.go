@@ -26,13 +26,17 @@ func run(ctx context.Context, args []string, s streams) error {
 	if err != nil {
 		return err
 	}
+	arranged, forNix := cutNix(arranged)
 	arranged, added, err := withEnvironment(app, arranged, s)
 	if err != nil {
 		return err
 	}
-	app.Metadata = map[string]any{environmentKey: added}
+	app.Metadata = map[string]any{environmentKey: added, nixKey: forNix}
 	return blameEnvironment(app.RunContext(ctx, append([]string{app.Name}, arranged...)), added)
 }
+
+// nixKey is where the library keeps, for the commands, what stood after "--".
+const nixKey = "arguments for Nix"
 
 // newApp returns the whole command tree. Nothing of it is shared, so that
 // tests may run as many as they like.
@@ -86,6 +90,9 @@ type commandSpec struct {
 // newCommand is the only maker of commands: the library prints usage errors to
 // standard output unless every single command says otherwise.
 func newCommand(c commandSpec) *cli.Command {
+	if c.contacts() {
+		c.flags = append(c.flags, reachFlags()...)
+	}
 	return &cli.Command{
 		Name:               c.name,
 		Usage:              c.usage,

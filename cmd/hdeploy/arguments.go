@@ -10,7 +10,8 @@ import (
 )
 
 // arrange puts arguments into the one order in which the library reads them
-// right: command, options, "--", names. Left alone it would take an option
+// right: command, options, "--", names, and, where there are some, "--" and arguments
+// for Nix. Left alone it would take an option
 // after a name for one more name, so that a trailing --dry-run would deploy.
 // Every option is checked here, since an option that is silently dropped, or
 // taken for the value of another one, is a deployment nobody asked for.
@@ -22,7 +23,7 @@ func arrange(app *cli.App, args []string) ([]string, error) {
 		var err error
 		switch {
 		case arg == "--":
-			err = a.names(args)
+			err = a.forNix(args)
 			args = nil
 		case len(arg) > 1 && arg[0] == '-':
 			args, err = a.option(arg, args)
@@ -41,6 +42,7 @@ type arrangement struct {
 	command   *cli.Command // nil until its name was read
 	options   []string
 	arguments []string
+	nix       []string
 	seen      map[string]bool
 	help      bool
 }
@@ -55,7 +57,51 @@ func (a *arrangement) result() ([]string, error) {
 		return []string{"help", "--", a.command.Name}, nil
 	}
 	out := append([]string{a.command.Name}, a.options...)
-	return append(append(out, "--"), a.arguments...), nil
+	out = append(append(out, "--"), a.arguments...)
+	if len(a.nix) > 0 {
+		out = append(append(out, "--"), a.nix...)
+	}
+	return out, nil
+}
+
+// forNix takes what stands after "--". An option of hdeploy there is a mistake: with
+// --dry-run behind it, that would deploy.
+func (a *arrangement) forNix(args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	if a.command == nil {
+		return usageFailure(`after "--" stand arguments for Nix, and no command stands before it`, "hdeploy help")
+	}
+	if !evaluates(a.command.Name) {
+		return usageFailure(fmt.Sprintf(`after "--" stand arguments for Nix, and %s evaluates and builds nothing`, a.command.Name), a.nextHelp())
+	}
+	for _, arg := range args {
+		written, _, _ := strings.Cut(arg, "=")
+		if strings.HasPrefix(written, "--") && findFlag(a.command.Flags, written) != nil {
+			return usageFailure(fmt.Sprintf(`option %s is hdeploy's own, and after "--" stand arguments for Nix: write it before`, written), a.nextHelp())
+		}
+	}
+	a.nix = args
+	return nil
+}
+
+// evaluates says whether a command hands arguments on to Nix.
+func evaluates(command string) bool {
+	switch command {
+	case "switch", "boot", "test", "dry-activate", "build", "push", "check", "probe", "status", "init":
+		return true
+	}
+	return false
+}
+
+// cutNix parts arranged words from what is for Nix.
+func cutNix(arranged []string) (words, arguments []string) {
+	first := slices.Index(arranged, "--") + 1
+	if at := slices.Index(arranged[first:], "--"); at >= 0 {
+		return arranged[:first+at], arranged[first+at+1:]
+	}
+	return arranged, nil
 }
 
 func (a *arrangement) names(words []string) error {

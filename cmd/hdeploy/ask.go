@@ -34,11 +34,9 @@ func readAsking(c *cli.Context, s streams, names []string) (asking, error) {
 	if err != nil {
 		return asking{}, err
 	}
-	a := asking{commonOptions: common, flake: inventory.Flake, hosts: inventory.Hosts}
-	if len(names) > 0 {
-		if a.hosts, err = inventory.Select(names); err != nil {
-			return a, err
-		}
+	a := asking{commonOptions: common, flake: inventory.Flake}
+	if a.hosts, err = a.chosen(inventory, names); err != nil {
+		return a, err
 	}
 	return a.opened(s)
 }

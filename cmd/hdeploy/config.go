@@ -45,7 +45,7 @@ func runConfig(c *cli.Context, s streams) error {
 	if err != nil {
 		return err
 	}
-	selected, err := inventory.Select(o.hosts)
+	selected, err := o.chosen(inventory, o.hosts)
 	if err != nil {
 		return err
 	}

@@ -47,7 +47,7 @@ Usage: hdeploy COMMAND [options] [HOST...]
 
 Commands:
 ` + sideBySide(commands) + flagHelp("Options of every command:", app.Flags) + `
-Options may stand anywhere; "--" ends them.
+Options may stand anywhere. What follows "--" goes to Nix (evaluation, build).
 Start with: hdeploy switch --dry-run HOST
 Exit codes: 0 all well, 2 usage or configuration, 3 evaluation or build failed,
 4 copy failed, 5 refused, 6 unreachable, 7 rolled back, 8 look at the host now,
@@ -57,6 +57,9 @@ Exit codes: 0 all well, 2 usage or configuration, 3 evaluation or build failed,
 
 // commandHelp explains one command.
 func commandHelp(c commandSpec) string {
+	if evaluates(c.name) {
+		c.args += " [-- NIX ARGUMENT...]"
+	}
 	return hanging("hdeploy "+c.name+": "+c.usage, "  ") + "\n\n" +
 		hanging("Usage: hdeploy "+c.name+" [options] "+c.args, "  ") + "\n\n" +
 		strings.Join(display.Wrap(c.about, lineWidth), "\n") + "\n\n" +

@@ -86,6 +86,7 @@ func (o initOptions) run(ctx context.Context, s streams) error {
 	if err != nil {
 		return err
 	}
+	program.Extra = o.nix
 	names, err := program.Names(ctx, o.flake, "nixosConfigurations")
 	if err != nil {
 		return o.evaluationFailure(err)

@@ -33,7 +33,7 @@ func readOneHost(c *cli.Context, s streams, more int) (oneHostOptions, error) {
 	if err != nil {
 		return o, err
 	}
-	selected, err := inventory.Select(c.Args().Slice()[:1])
+	selected, err := o.chosen(inventory, c.Args().Slice()[:1])
 	if err != nil {
 		return o, err
 	}

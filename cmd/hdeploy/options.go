@@ -21,6 +21,9 @@ type commonOptions struct {
 	color    bool
 	logLevel zerolog.Level
 	logFile  string
+	reach    reach
+	// nix is what stood after "--", for evaluation and build.
+	nix []string
 }
 
 func readCommon(c *cli.Context, s streams) (commonOptions, error) {
@@ -29,7 +32,11 @@ func readCommon(c *cli.Context, s streams) (commonOptions, error) {
 		color:   s.color() && !c.Bool("no-color"),
 		logFile: c.String("log-file"),
 	}
+	o.nix, _ = c.App.Metadata[nixKey].([]string)
 	var err error
+	if o.reach, err = readReach(c); err != nil {
+		return o, err
+	}
 	if o.output, err = readOutput(c); err != nil {
 		return o, err
 	}

@@ -87,7 +87,7 @@ func readProbe(c *cli.Context, s streams) (probeOptions, error) {
 	if err != nil {
 		return o, err
 	}
-	selected, err := inventory.Select(c.Args().Slice()[:1])
+	selected, err := o.chosen(inventory, c.Args().Slice()[:1])
 	if err != nil {
 		return o, err
 	}
@@ -99,7 +99,7 @@ func readProbe(c *cli.Context, s streams) (probeOptions, error) {
 		flake = inventory.Flake
 	}
 	o.request = deploy.ProbeRequest{
-		Request: deploy.Request{Hosts: selected, Flake: flake, Deployer: deployer(s)},
+		Request: deploy.Request{Hosts: selected, Flake: flake, Deployer: deployer(s), Nix: common.nix},
 		Names:   names, Recorded: c.Bool("recorded"), Patient: c.Bool("wait"), Every: every,
 	}
 	return o, nil

@@ -51,7 +51,7 @@ type statusJSON struct {
 }
 
 func runStatus(ctx context.Context, s streams, a asking, flake string) error {
-	all := deploy.Status(ctx, deploy.StatusRequest{Hosts: a.hosts, Flake: flake, Secrets: a.secrets, Log: a.log})
+	all := deploy.Status(ctx, deploy.StatusRequest{Hosts: a.hosts, Flake: flake, Secrets: a.secrets, Log: a.log, Nix: a.nix})
 	codes := make([]int, len(all))
 	for i, h := range all {
 		codes[i] = h.Code

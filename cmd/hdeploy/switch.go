@@ -61,7 +61,7 @@ func (o switchOptions) request(s streams) (deploy.Request, error) {
 	if err != nil {
 		return deploy.Request{}, err
 	}
-	selected, err := inventory.Select(o.hosts)
+	selected, err := o.chosen(inventory, o.hosts)
 	if err != nil {
 		return deploy.Request{}, err
 	}
@@ -79,7 +79,7 @@ func (o switchOptions) request(s streams) (deploy.Request, error) {
 	return deploy.Request{
 		Hosts: selected, Flake: flake, DryRun: o.dryRun,
 		Goal: o.goal, Action: o.action, Keep: o.keep, Force: o.force, Automatic: automatic(s),
-		ThenReboot: o.thenReboot, Deployer: deployer(s), StateDir: state,
+		ThenReboot: o.thenReboot, Deployer: deployer(s), StateDir: state, Nix: o.nix,
 	}, nil
 }
 

@@ -1,0 +1,89 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/hbohlen/hdeploy/hosts"
+)
+
+// reach is where and as whom one host is reached this time, in place of what
+// deploy.toml says. Its host keys stay what they are.
+type reach struct {
+	address string // empty where deploy.toml decides, as all of these
+	port    int
+	user    string
+	origins hosts.Origins
+}
+
+func reachFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{Name: "address", Usage: "reach the one HOST at `ADDRESS[:PORT]` this time, \"local\" for this machine"},
+		&cli.StringFlag{Name: "ssh-user", Usage: "log in to the one HOST as `USER` this time"},
+	}
+}
+
+// contacts says whether the command connects to the hosts that it takes.
+func (c commandSpec) contacts() bool {
+	switch c.name {
+	case "build", "config":
+		return false
+	}
+	return strings.Contains(c.args, "HOST")
+}
+
+func readReach(c *cli.Context) (reach, error) {
+	r := reach{user: c.String("ssh-user")}
+	next := "hdeploy help " + c.Command.Name
+	if c.IsSet("address") {
+		var err error
+		if r.address, r.port, err = hosts.ParseAddress(c.String("address")); err != nil {
+			return r, usageFailure("--address: "+err.Error(), next)
+		}
+		r.origins.Say("address", originOf(c, "address"))
+		if r.port != 0 {
+			r.origins.Say("port", originOf(c, "address"))
+		}
+	}
+	if c.IsSet("ssh-user") {
+		if err := hosts.CheckUser(r.user); err != nil {
+			return r, usageFailure("--ssh-user: "+err.Error(), next)
+		}
+		r.origins.Say("user", originOf(c, "ssh-user"))
+	}
+	return r, nil
+}
+
+// options are those that were given, for messages.
+func (r reach) options() string {
+	switch {
+	case r.address != "" && r.user != "":
+		return "--address and --ssh-user are"
+	case r.address != "":
+		return "--address is"
+	}
+	return "--ssh-user is"
+}
+
+// over puts it over what deploy.toml says, which is about one host or is an error.
+func (r reach) over(selected []hosts.Host) error {
+	if r.address == "" && r.user == "" {
+		return nil
+	}
+	if len(selected) != 1 {
+		return usageFailure(fmt.Sprintf("%s for one host, and %d are selected", r.options(), len(selected)), "hdeploy hosts")
+	}
+	selected[0] = selected[0].At(r.address, r.port, r.user, r.origins)
+	return nil
+}
+
+// chosen are the hosts that names say, as the options say to reach them.
+func (o commonOptions) chosen(inventory *hosts.Inventory, names []string) ([]hosts.Host, error) {
+	selected, err := inventory.Select(names)
+	if err != nil {
+		return nil, err
+	}
+	return selected, o.reach.over(selected)
+}
