@@ -32,6 +32,11 @@ type hostRun struct {
 	// while that is not known.
 	sizes nix.Sizes
 	lacks atomic.Int64
+	// place has built the closure where that was not here; builtThere describes it, and
+	// brought says that it need not be copied and was told so.
+	place      *place
+	builtThere *protocol.Toplevel
+	brought    bool
 	// early is a login made as soon as the new system ran.
 	early atomic.Pointer[dialed[*remote.Conn]]
 	// daemonSaid is what a Nix daemon that was started for the copy printed.
