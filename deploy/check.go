@@ -82,7 +82,7 @@ func (r *run) assess(ctx context.Context, all []*checkup) []event.Finding {
 func (r *run) buildFor(ctx context.Context, all []*checkup) {
 	var wanted []*hostRun
 	for _, c := range all {
-		if c.evaluated == nil {
+		if c.evaluated == nil && c.elsewhere() == "" {
 			wanted = append(wanted, c.hostRun)
 		}
 	}
@@ -346,6 +346,10 @@ func tokenFinding(s protocol.FileState, ssh func(string) string) *event.Finding 
 
 // newSystem judges the new system's files, where they are here.
 func (c *checkup) newSystem(ctx context.Context) {
+	if where := c.elsewhere(); !c.here && where != "" {
+		c.find(event.Remark, "build", "hdeploy switch --dry-run "+c.Name, "the system is built on %s: whether it builds, fits, and can be switched to is not known", where)
+		return
+	}
 	if !c.here {
 		c.find(event.Remark, "build", "hdeploy check --build "+c.Name, "the system is not built here yet: whether it builds, fits, and can be switched to is not known")
 		return

@@ -1,6 +1,7 @@
 package deploy
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -53,11 +54,11 @@ func (h *hostRun) copy(ctx context.Context) (err error) {
 	copying, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	defer watchStall(copying, cancel, r)()
-	err = h.run.nix.Copy(copying, r.StoreURI(), []string{h.system.OutPath}, h.sizes, h.copying())
+	err = h.transfer(copying, r.StoreURI())
 	sent = r.Sent()
 	asking.Wait()
 	if err != nil {
-		return h.copyFailure(err, r.Err())
+		return h.copyFailure(err, cmp.Or(r.Err(), h.placeLink()))
 	}
 	return nil
 }

@@ -36,6 +36,11 @@ type hostRun struct {
 	// is how the confirmation came to the host.
 	found *remote.Target
 	proof string
+	// place has built the closure where that was not here; builtThere describes it, and
+	// brought says that it need not be copied and was told so.
+	place      *place
+	builtThere *protocol.Toplevel
+	brought    bool
 	// early is a login made as soon as the new system ran.
 	early atomic.Pointer[dialed[*remote.Conn]]
 	// daemonSaid is what a Nix daemon that was started for the copy printed.

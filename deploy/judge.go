@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"maps"
 	"os"
-	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
@@ -18,6 +17,7 @@ import (
 
 	"github.com/hbohlen/hdeploy/deploy/event"
 	"github.com/hbohlen/hdeploy/profiles"
+	"github.com/hbohlen/hdeploy/profiles/closure"
 	"github.com/hbohlen/hdeploy/profiles/protocol"
 	"github.com/hbohlen/hdeploy/profiles/transaction"
 )
@@ -184,13 +184,14 @@ func (h *hostRun) judge(ctx context.Context) (err error) {
 }
 
 func (h *hostRun) checkSystem() error {
-	if _, err := os.Stat(filepath.Join(h.system.OutPath, "bin/switch-to-configuration")); err != nil {
+	built := h.described()
+	if !built.Switches {
 		return refused(h.Name, "judge", "correct the attribute of "+h.Name+" in deploy.toml", "%s is not a NixOS system: it has no bin/switch-to-configuration", h.system.OutPath)
 	}
 	if !h.run.activates() || h.run.bootsOnce() {
 		return nil // what cannot be switched to may well be booted
 	}
-	keys, err := inhibited(h.facts.Inhibitors, filepath.Join(h.system.OutPath, "switch-inhibitors"))
+	keys, err := inhibited(h.facts.Inhibitors, built)
 	if err != nil {
 		return refused(h.Name, "judge", "nix build "+h.run.Flake, "%v", err)
 	}
@@ -203,19 +204,21 @@ func (h *hostRun) checkSystem() error {
 // inhibited names the keys whose value differs between the running and the new
 // system's switch inhibitors. Keys that only one of them has are ignored, as
 // NixOS's own check does.
-func inhibited(running json.RawMessage, newFile string) ([]string, error) {
-	data, err := os.ReadFile(newFile)
-	if errors.Is(err, os.ErrNotExist) || len(running) == 0 {
+func inhibited(running json.RawMessage, built protocol.Toplevel) ([]string, error) {
+	if len(running) == 0 {
 		return nil, nil
 	}
-	if err != nil {
-		return nil, fmt.Errorf("read switch inhibitors: %v", err)
+	if built.InhibitorsError != "" {
+		return nil, errors.New(built.InhibitorsError)
+	}
+	if built.Inhibitors == nil {
+		return nil, nil
 	}
 	var before, after map[string]any
 	if json.Unmarshal(running, &before) != nil {
 		return nil, nil
 	}
-	if err := json.Unmarshal(data, &after); err != nil {
+	if err := json.Unmarshal(built.Inhibitors, &after); err != nil {
 		return nil, fmt.Errorf("read switch inhibitors: %v", err)
 	}
 	var keys []string
@@ -230,14 +233,7 @@ func inhibited(running json.RawMessage, newFile string) ([]string, error) {
 // needsReboot says whether the new system's kernel is another one than the
 // booted one.
 func (h *hostRun) needsReboot() bool {
-	for _, part := range []string{"kernel", "initrd", "kernel-modules"} {
-		was := h.facts.Kernel[part]
-		is, err := filepath.EvalSymlinks(filepath.Join(h.system.OutPath, part))
-		if err == nil && was != "" && was != is {
-			return true
-		}
-	}
-	return false
+	return closure.NeedsReboot(h.facts.Kernel, h.described().Kernel)
 }
 
 // checkBootRoom refuses a new kernel or initrd that does not fit into a /boot of
@@ -247,13 +243,10 @@ func (h *hostRun) checkBootRoom() error {
 		return nil
 	}
 	need := uint64(bootReserve)
-	for _, part := range []string{"kernel", "initrd"} {
-		file, err := filepath.EvalSymlinks(filepath.Join(h.system.OutPath, part))
-		if err != nil || file == h.facts.Kernel[part] {
-			continue
-		}
-		if info, err := os.Stat(file); err == nil {
-			need += uint64(info.Size())
+	built := h.described()
+	for part, size := range built.Bytes {
+		if built.Kernel[part] != h.facts.Kernel[part] {
+			need += uint64(max(0, size))
 		}
 	}
 	if h.facts.FreeBoot < need {
@@ -266,6 +259,9 @@ func (h *hostRun) checkBootRoom() error {
 // checkRoom refuses a closure that does not fit. Where the host has room for all
 // of it, what it lacks is only asked for the progress, beside the copy.
 func (h *hostRun) checkRoom(ctx context.Context) error {
+	if h.builtItself() {
+		return nil
+	}
 	var err error
 	if h.sizes == nil {
 		h.sizes, err = h.run.nix.Closure(ctx, h.system.OutPath)

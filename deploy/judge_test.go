@@ -124,18 +124,16 @@ func TestInhibited(t *testing.T) {
 		{name: "written as the wire does", running: `{"a":"x\u003cy\u0026"}`, next: `{"a":"x<y&"}`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			file := filepath.Join(t.TempDir(), "switch-inhibitors")
-			put(t, file, c.next)
-			got, err := inhibited(json.RawMessage(c.running), file)
+			got, err := inhibited(json.RawMessage(c.running), protocol.Toplevel{Inhibitors: json.RawMessage(c.next)})
 			if !slices.Equal(got, c.want) || c.bad != (err != nil) {
 				t.Errorf("got %v, %v", got, err)
 			}
 		})
 	}
-	if got, err := inhibited(json.RawMessage(`{"a":"1"}`), filepath.Join(t.TempDir(), "none")); got != nil || err != nil {
+	if got, err := inhibited(json.RawMessage(`{"a":"1"}`), protocol.Toplevel{}); got != nil || err != nil {
 		t.Errorf("the new system has none: %v, %v", got, err)
 	}
-	if _, err := inhibited(json.RawMessage(`{"a":"1"}`), t.TempDir()); err == nil {
+	if _, err := inhibited(json.RawMessage(`{"a":"1"}`), protocol.Toplevel{InhibitorsError: "read switch inhibitors: gone"}); err == nil {
 		t.Error("what cannot be read counts as none")
 	}
 }

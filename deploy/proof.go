@@ -59,8 +59,8 @@ func (h *hostRun) anew() string {
 	return "over a new connection"
 }
 
-// elsewhere names the place of a new connection that is not the one of before.
-func (h *hostRun) elsewhere() string {
+// answersAt names the place of a new connection that is not the one of before.
+func (h *hostRun) answersAt() string {
 	if h.Confirm == nil || h.run.undoes() {
 		return ""
 	}

@@ -39,7 +39,7 @@ func (h *hostRun) push(ctx context.Context) error {
 // it.
 func (h *hostRun) copyAnd(ctx context.Context, then func(context.Context) error) error {
 	for range copyAttempts {
-		if err := h.copy(ctx); err != nil {
+		if err := h.bring(ctx); err != nil {
 			return err
 		}
 		if ctx.Err() != nil {

@@ -11,6 +11,10 @@ import (
 // Request is one run: which hosts get which flake, and who wants it.
 type Request struct {
 	Hosts []hosts.Host
+	// Builders are the hosts that may build for others.
+	Builders []hosts.Host
+	// Join lets Nix copy from a host that has built for another.
+	Join Join
 	// Flake is the flake reference, absolute where it is a path.
 	Flake string
 	// Nix are arguments for evaluation and build, such as --override-input.

@@ -47,6 +47,7 @@ func Run(ctx context.Context, r Request) (Report, error) {
 	}
 	program.Extra = r.Nix
 	run.nix = program
+	run.signs = sync.OnceValue(func() bool { return run.askSigns(ctx) })
 	if err := run.evaluateAndLook(ctx, hostRuns); err != nil {
 		return Report{}, err
 	}
@@ -68,6 +69,10 @@ type run struct {
 	only string
 	// revision is known, or asked for, once something is built for a transaction.
 	revision *asking
+	// places build for hosts elsewhere; signs says whether this machine signs what it
+	// builds, and asks Nix the first time.
+	places places
+	signs  func() bool
 }
 
 // onClose registers what ends with the run.
@@ -190,27 +195,38 @@ func (r *run) evaluate(ctx context.Context) (map[string]nix.Evaluated, error) {
 // leaves links that keep the results here.
 func (r *run) build(ctx context.Context, hostRuns []*hostRun) {
 	var wanted []nix.Derivation
-	var building []*hostRun
+	var building, elsewhere []*hostRun
 	for _, h := range hostRuns {
 		if h.failure != nil || h.unchanged() {
+			continue
+		}
+		if h.elsewhere() != "" {
+			elsewhere = append(elsewhere, h)
 			continue
 		}
 		wanted = append(wanted, nix.Derivation{Host: h.Name, DrvPath: h.system.DrvPath, Output: h.system.Output})
 		building = append(building, h)
 	}
-	if len(wanted) == 0 {
+	if len(wanted)+len(elsewhere) == 0 {
 		return
 	}
 	r.askRevision(ctx)
+	var beside sync.WaitGroup
+	defer beside.Wait()
+	beside.Go(func() { r.buildElsewhere(ctx, elsewhere) })
+	if r.signs != nil && r.Goal != GoalBuild && !r.DryRun {
+		beside.Go(func() { r.signs() })
+	}
+	if len(wanted) == 0 {
+		return
+	}
 	done := r.phase("", event.Build)
-	var measuring sync.WaitGroup
 	for _, h := range building {
 		if r.Goal == GoalBuild {
 			break // nobody asks what a copy would cost
 		}
-		measuring.Go(func() { h.measure(ctx) })
+		beside.Go(func() { h.measure(ctx) })
 	}
-	defer measuring.Wait()
 	links, err := r.linkDir()
 	if err == nil {
 		err = r.nix.Build(ctx, wanted, links, r.progress("", event.Build))

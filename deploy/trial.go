@@ -410,7 +410,7 @@ func (h *hostRun) verify(ctx context.Context, onDeployer []probe.Spec) error {
 	case h.stopped.Err() != nil:
 		return h.giveUp(ctx, old)
 	}
-	why := fmt.Errorf("the host could not be reached over a new connection%s: %s", h.elsewhere(), withoutHost(err))
+	why := fmt.Errorf("the host could not be reached over a new connection%s: %s", h.answersAt(), withoutHost(err))
 	h.abortOver(ctx, old, transaction.Disturbed, why.Error(), nil)
 	return why
 }

@@ -16,6 +16,9 @@ func Main(ctx context.Context, args []string, s streams) int {
 		if len(args) > 0 && args[0] == completeCommand {
 			return runComplete(s, args[1:])
 		}
+		if len(args) > 1 && args[0] == joinCommand {
+			return runJoin(ctx, s, args[1])
+		}
 		return conclude(s, args, run(ctx, args, s))
 	})
 }

@@ -76,7 +76,12 @@ func (o switchOptions) request(s streams) (deploy.Request, error) {
 	if o.flake != "" {
 		flake = o.flake
 	}
+	program, err := os.Executable()
+	if err != nil {
+		return deploy.Request{}, err
+	}
 	return deploy.Request{
+		Builders: inventory.Hosts, Join: deploy.Join{Program: program, Command: joinCommand},
 		Hosts: selected, Flake: flake, DryRun: o.dryRun,
 		Goal: o.goal, Action: o.action, Keep: o.keep, Force: o.force, Automatic: automatic(s),
 		ThenReboot: o.thenReboot, Deployer: deployer(s), StateDir: state, Nix: o.nix,

@@ -17,3 +17,10 @@ func (a *Agent) DryActivate(ctx context.Context, r protocol.DryActivateRequest) 
 func (a *Agent) Push(ctx context.Context, r protocol.PushRequest) error {
 	return a.client.Call(ctx, protocol.MethodPush, r, &protocol.PushResult{}, nil)
 }
+
+// Built keeps what was built on the host, and describes it.
+func (a *Agent) Built(ctx context.Context, r protocol.BuiltRequest) (protocol.Toplevel, error) {
+	var result protocol.Toplevel
+	err := a.client.Call(ctx, protocol.MethodBuilt, r, &result, nil)
+	return result, err
+}

@@ -44,6 +44,34 @@ func (n *Nix) Build(ctx context.Context, derivations []Derivation, linkDir strin
 	return err
 }
 
+// BuildIn builds a derivation of this machine's store in another store, for instance
+// unix:///tmp/hd-1234/s. What the build needs is copied there, and its result stays:
+// nothing here or there keeps a collection from it once the call has returned.
+//
+// The error is an [*Error] or the context's.
+func (n *Nix) BuildIn(ctx context.Context, storeURI string, d Derivation, on func(Progress)) error {
+	if err := checkStore(storeURI); err != nil {
+		return fmt.Errorf("build %s: %v", d.Host, err)
+	}
+	installables, err := installables([]Derivation{d})
+	if err != nil {
+		return err
+	}
+	t := newTracker(building, on)
+	t.count.Unit, t.counted.Unit = "derivations", "derivations"
+	// A link would dangle here.
+	args := arguments("build", append(installables, "--no-link", "--store", storeURI, "--eval-store", "auto")...)
+	_, err = n.run(ctx, "build", append(args, n.Extra...), t)
+	return err
+}
+
+func checkStore(uri string) error {
+	if uri == "" || strings.HasPrefix(uri, "-") {
+		return fmt.Errorf("%q is not a store", uri)
+	}
+	return nil
+}
+
 // installables lists each wanted output once, in the order given.
 func installables(derivations []Derivation) ([]string, error) {
 	var list []string

@@ -25,6 +25,19 @@ func (s Sizes) Total() int64 {
 // Closure measures the closure of a path of the local store. It takes about
 // 30 ms.
 func (n *Nix) Closure(ctx context.Context, path string) (Sizes, error) {
+	return n.measure(ctx, path)
+}
+
+// ClosureIn measures the closure of a path of another store. It takes a round trip
+// for each path.
+func (n *Nix) ClosureIn(ctx context.Context, storeURI, path string) (Sizes, error) {
+	if err := checkStore(storeURI); err != nil {
+		return nil, fmt.Errorf("measure: %v", err)
+	}
+	return n.measure(ctx, path, "--store", storeURI)
+}
+
+func (n *Nix) measure(ctx context.Context, path string, where ...string) (Sizes, error) {
 	if !isStorePath(path) {
 		return nil, fmt.Errorf("measure: %q is not a store path", path)
 	}
@@ -32,7 +45,8 @@ func (n *Nix) Closure(ctx context.Context, path string) (Sizes, error) {
 	defer cancel()
 	// Not --json, which has had three forms so far, and not --closure-size,
 	// which walks the closure of every member of the closure.
-	output, err := n.run(ctx, "measure", arguments("path-info", "--recursive", "--size", path), newTracker(quiet, nil))
+	args := arguments("path-info", append(where, "--recursive", "--size", path)...)
+	output, err := n.run(ctx, "measure", args, newTracker(quiet, nil))
 	if err != nil {
 		return nil, err
 	}
@@ -61,34 +75,72 @@ func parseSizes(output []byte) (Sizes, error) {
 	return sizes, nil
 }
 
-// Copy copies the closures of the paths to the store, for instance
-// unix:///tmp/hd-1234/s. What the store has already is not sent again, and
-// signatures are not asked for, which works only where the other side trusts
-// this user. With the sizes of the closure, which may be nil, the progress
-// also counts bytes, path by path.
-//
-// The error is an [*Error] or the context's. Where the socket's other end goes
-// away its kind is [Disconnected], and whoever owns that end knows why.
-func (n *Nix) Copy(ctx context.Context, storeURI string, paths []string, sizes Sizes, on func(Progress)) error {
-	if storeURI == "" || strings.HasPrefix(storeURI, "-") {
-		return fmt.Errorf("copy: %q is not a store", storeURI)
-	}
-	for _, path := range paths {
-		if !isStorePath(path) {
-			return fmt.Errorf("copy: %q is not a store path", path)
-		}
-	}
-	if len(paths) == 0 {
-		return nil
+// Transfer is what to copy from where to where.
+type Transfer struct {
+	// From is the store that has the paths, this machine's if empty; To the one that
+	// is to have their closures, for instance unix:///tmp/hd-1234/s.
+	From, To string
+	Paths    []string
+	// Sizes are those of the closure. With them, they may be nil, the progress also
+	// counts bytes, path by path.
+	Sizes Sizes
+	// Substitute lets the receiving store fetch first what its own caches have.
+	Substitute bool
+	// CheckSignatures makes the receiving store demand a signature by a key that it
+	// trusts. Without, it takes what has none, if it trusts this user.
+	CheckSignatures bool
+}
+
+// fetchPatience is for a cache that does not answer, in seconds. Nix lets everybody
+// set it who uses a daemon; by itself it may wait for minutes.
+const fetchPatience = "10"
+
+func (c Transfer) arguments() ([]string, error) {
+	if err := checkStore(c.To); err != nil {
+		return nil, err
 	}
 	// Not the JSON log: in a copy Nix writes a line of it for each piece of
 	// each file, and 50 000 small files took 8 s with it and 2 s without.
 	args := append([]string{}, features...)
-	args = append(args, "copy", "--log-format", "raw", "--no-check-sigs", "--to", storeURI)
+	args = append(args, "copy", "--log-format", "raw")
+	if !c.CheckSignatures {
+		args = append(args, "--no-check-sigs")
+	}
+	if c.Substitute {
+		args = append(args, "--substitute-on-destination", "--option", "connect-timeout", fetchPatience)
+	}
+	if c.From != "" {
+		if err := checkStore(c.From); err != nil {
+			return nil, err
+		}
+		args = append(args, "--from", c.From)
+	}
+	args = append(args, "--to", c.To)
+	for _, path := range c.Paths {
+		if !isStorePath(path) {
+			return nil, fmt.Errorf("%q is not a store path", path)
+		}
+	}
+	return append(args, c.Paths...), nil
+}
+
+// Copy copies closures from one store to another. What that has already is not sent
+// again.
+//
+// The error is an [*Error] or the context's. Where the socket's other end goes
+// away its kind is [Disconnected], and whoever owns that end knows why.
+func (n *Nix) Copy(ctx context.Context, c Transfer, on func(Progress)) error {
+	args, err := c.arguments()
+	if err != nil {
+		return fmt.Errorf("copy: %v", err)
+	}
+	if len(c.Paths) == 0 {
+		return nil
+	}
 	t := newTracker(copying, on)
-	t.sizes = sizes
+	t.sizes = c.Sizes
 	t.count.Unit, t.counted.Unit = "bytes", "bytes"
-	_, err := n.run(ctx, "copy", append(args, paths...), t)
+	_, err = n.run(ctx, "copy", args, t)
 	return err
 }
 
@@ -106,10 +158,14 @@ func (t *tracker) copyLine(line []byte) {
 		path, _, _ = strings.Cut(path, "'")
 		t.beginPath(path)
 	case isTotal:
-		t.count.PathsTotal = parseCount(number)
+		// What was fetched from caches before has been begun by then.
+		t.endPath()
+		t.count.PathsTotal = t.count.Paths + parseCount(number)
 		if t.sizes != nil && t.count.PathsTotal == int64(len(t.sizes)) {
 			t.count.Total = t.sizes.Total()
 		}
+	case strings.Contains(text, "; retrying in "): // one for each path of a cache that is gone
+		t.looseLine(string(line))
 	case strings.HasPrefix(text, "warning:"):
 		t.note("warning", strings.TrimSpace(strings.TrimPrefix(text, "warning:")))
 	default:

@@ -54,40 +54,6 @@ func TestFind(t *testing.T) {
 	}
 }
 
-func TestParseVersion(t *testing.T) {
-	cases := []struct {
-		text         string
-		major, minor int
-		usable       bool
-	}{
-		{"nix (Nix) 2.18.1", 2, 18, true},
-		{"nix (Nix) 2.8.0", 2, 8, false},
-		{"nix (Nix) 2.3.16", 2, 3, false},
-		{"nix (Nix) 2.26.3\n", 2, 26, true},
-		{"nix (Nix) 2.34.8", 2, 34, true},
-		{"nix (Nix) 2.30pre20250521_76a4d4c2", 2, 30, true},
-		{"nix (Nix) 3.0", 3, 0, true},
-		{"nix (Lix, like Nix) 2.91.1\nSystem type: x86_64-linux", 2, 91, true},
-		{"nix (Lix, like Nix) 2.94.0-dev-pre20250807-ab12cd3", 2, 94, true},
-		{"nix (Determinate Nix 3.6.6) 2.29.0", 2, 29, true},
-		{"nix (Determinate Nix 3.6.6) 2.17.0", 2, 17, false},
-		{"2.26.3", 2, 26, true},
-		{"2.18.3-lix", 2, 18, true},
-		{"2.18", 2, 18, true},
-	}
-	for _, c := range cases {
-		v, err := parseVersion(c.text)
-		if err != nil || v.Major != c.major || v.Minor != c.minor || v.Usable() != c.usable {
-			t.Errorf("%q: %+v, %v", c.text, v, err)
-		}
-	}
-	for _, text := range []string{"", "nix", "nix (Nix)", "2", "v2.18", "nix (Nix) 99999.1", "nix (Nix) 2.18.1 extra"} {
-		if v, err := parseVersion(text); err == nil {
-			t.Errorf("%q: %+v", text, v)
-		}
-	}
-}
-
 func TestSplitAttribute(t *testing.T) {
 	cases := map[string][]string{
 		"a":                       {"a"},
@@ -267,7 +233,7 @@ func TestBuildArguments(t *testing.T) {
 
 func TestCopyArguments(t *testing.T) {
 	n := fakeNix(t, "")
-	if err := n.Copy(t.Context(), "unix:///tmp/hd-1/s", []string{"/nix/store/a-x", "/nix/store/b-x"}, nil, nil); err != nil {
+	if err := n.Copy(t.Context(), Transfer{To: "unix:///tmp/hd-1/s", Paths: []string{"/nix/store/a-x", "/nix/store/b-x"}}, nil); err != nil {
 		t.Fatal(err)
 	}
 	want := "--extra-experimental-features\nnix-command flakes\ncopy\n--log-format\nraw\n--no-check-sigs\n--to\nunix:///tmp/hd-1/s\n/nix/store/a-x\n/nix/store/b-x\n\n"
@@ -275,7 +241,7 @@ func TestCopyArguments(t *testing.T) {
 		t.Errorf("got %s", got)
 	}
 	for _, bad := range []string{"", "x", "--all", "/nix/store/a b", "/nix/store/a#b", "/nix/store/../etc/passwd^", "/nix/store/"} {
-		if err := n.Copy(t.Context(), "unix:///s", []string{bad}, nil, nil); err == nil {
+		if err := n.Copy(t.Context(), Transfer{To: "unix:///s", Paths: []string{bad}}, nil); err == nil {
 			t.Errorf("%q was taken", bad)
 		}
 	}

@@ -72,7 +72,7 @@ const longestSocket = 107
 // listen makes the socket in a folder that nobody else may enter.
 func listen() (string, *net.UnixListener, error) {
 	folder, err := os.MkdirTemp("", "hd-")
-	if err == nil && len(filepath.Join(folder, "s")) > longestSocket {
+	if err == nil && (len(filepath.Join(folder, "s")) > longestSocket || unplain(folder)) {
 		os.Remove(folder)
 		folder, err = os.MkdirTemp("/tmp", "hd-")
 	}
@@ -93,7 +93,7 @@ func listen() (string, *net.UnixListener, error) {
 
 // StoreURI is the store to give to Nix: it can be copied to and built in, but
 // not copied from.
-func (r *Relay) StoreURI() string { return "unix://" + filepath.Join(r.folder, "s") }
+func (r *Relay) StoreURI() string { return "unix://" + r.Socket() }
 
 // Sent returns the bytes that went to the host so far.
 func (r *Relay) Sent() int64 { return r.sent.Load() }

@@ -169,7 +169,7 @@ func requireNothingLeft(t *testing.T, after snapshot) {
 
 // lasting are the roots that outlive what made them.
 func lasting(root string) bool {
-	return strings.HasPrefix(root, "confirmed-") || strings.HasPrefix(root, "pushed-")
+	return strings.HasPrefix(root, "confirmed-") || strings.HasPrefix(root, "pushed-") || strings.HasPrefix(root, "built-")
 }
 
 func confirmed(roots map[string]string) map[string]string {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/hbohlen/hdeploy/profiles"
 	"github.com/hbohlen/hdeploy/profiles/bootloader"
+	"github.com/hbohlen/hdeploy/profiles/closure"
 	"github.com/hbohlen/hdeploy/profiles/protocol"
 	"github.com/hbohlen/hdeploy/profiles/transaction"
 )
@@ -36,39 +37,24 @@ func Look(profile string) protocol.Facts {
 	f.NixOS = notNixOS == nil || f.OS == "nixos"
 	f.Running, _ = filepath.EvalSymlinks(currentSystem)
 	f.Booted, _ = filepath.EvalSymlinks("/run/booted-system")
-	f.Kernel = bootedKernel(f.Booted)
+	f.Kernel = closure.Kernel(f.Booted)
 	f.Profile, _ = profiles.Current(profile)
 	boots, err := bootloader.Read("/")
 	f.Boots = boots
 	if err != nil {
 		f.BootsError = err.Error()
 	}
-	f.NextKernel = bootedKernel(cmp.Or(boots.System, f.Profile.Path))
+	f.NextKernel = closure.Kernel(cmp.Or(boots.System, f.Profile.Path))
 	_, noDaemon := os.Stat("/nix/var/nix/daemon-socket/socket")
 	f.Daemon = noDaemon == nil
 	f.Inhibitors = inhibitors(f.Running)
 	return f
 }
 
-func bootedKernel(toplevel string) map[string]string {
-	parts := map[string]string{}
-	for _, part := range []string{"kernel", "initrd", "kernel-modules"} {
-		if path, err := filepath.EvalSymlinks(filepath.Join(toplevel, part)); err == nil {
-			parts[part] = path
-		}
-	}
-	return parts
-}
-
 // NeedsReboot says whether a system has another kernel than the one that was
 // booted, whose parts are those of [protocol.Facts].
-func NeedsReboot(booted map[string]string, toplevel string) bool {
-	for part, is := range bootedKernel(toplevel) {
-		if was := booted[part]; was != "" && was != is {
-			return true
-		}
-	}
-	return false
+func NeedsReboot(booted map[string]string, system string) bool {
+	return closure.NeedsReboot(booted, closure.Kernel(system))
 }
 
 // nixSystem is Nix's name of this architecture.

@@ -324,19 +324,6 @@ func TestInhibitors(t *testing.T) {
 	}
 }
 
-func TestBootedKernelFollowsTheLinks(t *testing.T) {
-	top := t.TempDir()
-	for _, part := range []string{"kernel", "initrd", "firmware"} {
-		if err := errors.Join(os.WriteFile(filepath.Join(top, part+"-file"), nil, 0o600), os.Symlink(part+"-file", filepath.Join(top, part))); err != nil {
-			t.Fatal(err)
-		}
-	}
-	got := bootedKernel(top)
-	if len(got) != 2 || filepath.Base(got["kernel"]) != "kernel-file" || filepath.Base(got["initrd"]) != "initrd-file" {
-		t.Errorf("got %v", got)
-	}
-}
-
 func TestFree(t *testing.T) {
 	dir := t.TempDir()
 	if free(dir) == 0 {

@@ -1,0 +1,38 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"regexp"
+
+	"github.com/hbohlen/hdeploy/profiles"
+	"github.com/hbohlen/hdeploy/profiles/closure"
+	"github.com/hbohlen/hdeploy/profiles/protocol"
+	"github.com/hbohlen/hdeploy/profiles/systemd"
+)
+
+// hostName is what may be part of a root's name.
+var hostName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,252}$`)
+
+// built keeps what was built here, and then looks whether it is whole: a path that is
+// valid under a root stays valid.
+func (a agent) built(ctx context.Context, p protocol.BuiltRequest) (any, error) {
+	switch {
+	case !profiles.ValidStorePath(p.Path):
+		return nil, refuse("not a store path: %q", p.Path)
+	case !hostName.MatchString(p.For):
+		return nil, refuse("not the name of a host: %q", p.For)
+	}
+	running, err := filepath.EvalSymlinks("/run/current-system")
+	if err != nil {
+		return nil, err
+	}
+	if err := profiles.KeepTwo("built-"+p.For, p.Path); err != nil {
+		return nil, refuse("%v", err)
+	}
+	if _, err := systemd.Of(running).Output(ctx, "nix-store", "--check-validity", p.Path); err != nil {
+		return nil, &protocol.Error{Code: protocol.CodeMissing, Message: fmt.Sprintf("%s is not valid on the host", p.Path)}
+	}
+	return closure.Read(p.Path), nil
+}

@@ -1,0 +1,29 @@
+package protocol
+
+import "encoding/json"
+
+// MethodBuilt keeps what was built on the host from being collected and describes it:
+// BuiltRequest -> Toplevel. Where it is not whole, the error has [CodeMissing], and it
+// is built again.
+const MethodBuilt = "built"
+
+// BuiltRequest names a closure that was built on the host, and for which host. The
+// last two for each are kept.
+type BuiltRequest struct {
+	Path string `json:"path"`
+	For  string `json:"for"`
+}
+
+// Toplevel is what must be known of a system before it is tried.
+type Toplevel struct {
+	// Switches says that it has the program switch-to-configuration.
+	Switches bool `json:"switches"`
+	// Inhibitors is its file of switch inhibitors, null where there is none.
+	// InhibitorsError says why it cannot be judged.
+	Inhibitors      json.RawMessage `json:"inhibitors,omitempty"`
+	InhibitorsError string          `json:"inhibitors_error,omitempty"`
+	// Kernel holds the store paths of kernel, initrd and kernel-modules; Bytes the sizes
+	// of those of them that a boot loader may copy.
+	Kernel map[string]string `json:"kernel,omitempty"`
+	Bytes  map[string]int64  `json:"bytes,omitempty"`
+}
