@@ -1,6 +1,7 @@
 package sshconfig
 
 import (
+	"context"
 	"fmt"
 	"math"
 	"net"
@@ -88,7 +89,7 @@ func (r *reading) portNumber() error {
 func portNumber(word string) (int, error) {
 	number, err := strconv.Atoi(word)
 	if err != nil && word != "" && !strings.ContainsAny(word, "+- ") {
-		number, err = net.LookupPort("tcp", word)
+		number, err = net.DefaultResolver.LookupPort(context.Background(), "tcp", word) // a file, no network
 	}
 	if err != nil || number < 1 || number > math.MaxUint16 {
 		return 0, fmt.Errorf("%q is no port", word)
