@@ -63,7 +63,9 @@ type Host struct {
 	// Local says that the host is the machine hdeploy runs on, and that no SSH is
 	// needed.
 	Local bool
-	// SSH is what ssh_config adds to the above.
+	// SSH is what ssh_config adds to the above. Its HostName, Port, User and ProxyJump
+	// are empty, since Address, Port, User and Jump say it; its IdentityFiles are empty,
+	// not nil, where no key is to be offered but those of the agent.
 	SSH sshconfig.Settings
 	// Password is where the password for Elevation comes from.
 	Password Password

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/hbohlen/hdeploy/hosts/sshconfig"
 )
 
 // FileName is the name that [Find] looks for.
@@ -91,7 +93,9 @@ func decode(file, absolute string, document []byte, kinds Kinds) (*Inventory, er
 	defaults := d.defaults(top)
 	inv.Probes = d.probes(top)
 	jumps := d.jumps(top)
-	inv.Hosts = d.hosts(top, defaults, inv.Probes, jumps)
+	options := map[string][]sshconfig.Option{}
+	inv.Hosts = d.hosts(top, defaults, inv.Probes, jumps, options)
+	d.applySSHConfig(top, inv, jumps, options)
 	top.refuseUnknownKeys()
 	if len(d.faults) > 0 {
 		return nil, d.faults.sorted()
@@ -126,6 +130,7 @@ type settings struct {
 	elevated bool // elevation was set, perhaps to nothing
 	probes   []*node
 	jump     []*node
+	options  []sshconfig.Option
 }
 
 func (d *decoder) defaults(top *section) settings {
@@ -160,6 +165,7 @@ func (s *section) settings(into *settings) {
 		s.d.timeouts(s.where, table, &into.Timeouts)
 	}
 	s.lastWords(into)
+	s.sshOptions(into)
 }
 
 // lastWords reads what happens where a switch, or the way back from it, cannot be
@@ -282,7 +288,7 @@ func (d *decoder) jumps(top *section) map[string]Jump {
 	return jumps
 }
 
-func (d *decoder) hosts(top *section, defaults settings, probes map[string]Probe, jumps map[string]Jump) []Host {
+func (d *decoder) hosts(top *section, defaults settings, probes map[string]Probe, jumps map[string]Jump, options map[string][]sshconfig.Option) []Host {
 	var all []settings
 	d.each(top, "hosts", func(name string, table *node) {
 		all = append(all, d.host(name, table, defaults))
@@ -295,6 +301,7 @@ func (d *decoder) hosts(top *section, defaults settings, probes map[string]Probe
 	for _, host := range all {
 		resolver.resolve(&host)
 		hosts = append(hosts, host.Host)
+		options[host.Name] = host.options
 	}
 	return hosts
 }

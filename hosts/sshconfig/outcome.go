@@ -46,8 +46,14 @@ func (r *resolution) refused() error {
 
 // settings turn the words of the directives into what they mean.
 func (r *resolution) settings() (Settings, error) {
-	s := Settings{HostName: r.host, HostKeyAlias: lower(r.word("HostKeyAlias")), BindAddress: r.word("BindAddress"), Sources: map[string]Source{}}
+	s := Settings{HostName: r.host, HostKeyAlias: lower(r.word("HostKeyAlias")), BindAddress: r.word("BindAddress")}
 	for directive, said := range r.first {
+		if said.at == (Source{}) {
+			continue // User and Port of the query are said elsewhere
+		}
+		if s.Sources == nil {
+			s.Sources = map[string]Source{}
+		}
 		s.Sources[directive] = said.at
 	}
 	steps := []func(*Settings) error{r.login, r.keys, r.proxy, r.trust, r.knownHostsCommand}
