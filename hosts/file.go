@@ -93,6 +93,9 @@ func (d *decoder) inventory(root *node) *Inventory {
 	for _, host := range all {
 		inv.Hosts = append(inv.Hosts, host.Host)
 	}
+	if len(d.faults) == 0 {
+		d.applySSHConfig(inv, jumps, file.jumps)
+	}
 	return inv
 }
 
