@@ -87,6 +87,18 @@ type hostRun struct {
 
 	outcome *event.Outcome
 	failure *Failure
+
+	// profile is what of the host is deployed, zero for its NixOS system; of names it
+	// to the agent, nil for the system. later are the host's other profiles, longer is
+	// the time that one waits for others, act its own action, hereResults this side's
+	// verdicts, and blamed the profile for which the host failed.
+	profile     hosts.Profile
+	of          *agent.Profile
+	later       []*hostRun
+	longer      time.Duration
+	act         transaction.Action
+	hereResults []probe.Result
+	blamed      *hostRun
 }
 
 func newHostRun(r *run, h hosts.Host) *hostRun {
@@ -149,7 +161,7 @@ func (h *hostRun) connect(ctx context.Context, first agent.First) (*remote.Conn,
 	if err != nil {
 		return nil, nil, err
 	}
-	a, err := agent.Start(ctx, conn, first)
+	a, err := agent.Start(ctx, conn, first.About(h.of))
 	if err != nil {
 		conn.Close()
 		return nil, nil, err
@@ -182,7 +194,7 @@ func (h *hostRun) dialAhead(ctx context.Context) {
 // use makes a new connection the one at hand. The old one lives until the end of
 // the run: its agent may still be asked.
 func (h *hostRun) use(conn *remote.Conn, a *agent.Agent) {
-	h.conn, h.agent = conn, a
+	h.conn, h.agent = conn, a.About(h.of)
 	h.run.onClose(func() { a.Close(); conn.Close() })
 }
 
@@ -196,7 +208,10 @@ func (h *hostRun) preflight(ctx context.Context) (err error) {
 		return h.connectionFailure("connect", err)
 	}
 	h.use(conn, a)
-	return h.checkHost()
+	if err := h.checkHost(); err != nil {
+		return err
+	}
+	return h.askLater(ctx)
 }
 
 func describe(f protocol.Facts) string {
@@ -223,6 +238,12 @@ func (h *hostRun) deploy(ctx context.Context) error {
 	case GoalReboot:
 		return h.rebootIfNeeded(ctx)
 	case GoalTransact, GoalPush, GoalDryActivate:
+	}
+	if len(h.later) > 0 {
+		return h.deployAll(ctx)
+	}
+	if err := h.unwrap(ctx); err != nil {
+		return err
 	}
 	if err := h.judge(ctx); err != nil {
 		return err

@@ -64,7 +64,7 @@ const (
 
 // Agent is a running agent. Its calls are made one after the other.
 type Agent struct {
-	client *protocol.Client
+	client client
 	stderr *Capture
 }
 
@@ -129,7 +129,7 @@ func launch(ctx context.Context, conn *remote.Conn, script string, first First) 
 	if err != nil {
 		return nil, err
 	}
-	a.client = protocol.NewClient(process, protocol.Hello{Protocol: protocol.Version, Program: protocol.Release})
+	a.client.Client = protocol.NewClient(process, protocol.Hello{Protocol: protocol.Version, Program: protocol.Release})
 	limited, cancel := context.WithTimeout(ctx, first.limit)
 	defer cancel()
 	err = a.client.Call(limited, first.method, first.params, first.result, first.on)

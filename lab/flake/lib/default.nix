@@ -73,6 +73,8 @@ let
     };
 in
 {
+  profile = systems: import ./profiles.nix { inherit derive systems; };
+
   nixosConfiguration =
     name: settings:
     let
