@@ -2,6 +2,8 @@ package program
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"os"
@@ -9,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/hbohlen/hdeploy/profiles"
+	"github.com/hbohlen/hdeploy/profiles/atomicfile"
 	"github.com/hbohlen/hdeploy/profiles/nixos"
 	"github.com/hbohlen/hdeploy/profiles/transaction"
 )
@@ -46,13 +49,51 @@ func (h Host) set(ctx context.Context, closure string) (profiles.Generation, err
 		err = h.owner.run(ctx, m, filepath.Join(m.Bin, "nix-env"), "--profile", h.Link, "--set", closure, "--option", "substitute", "false")
 	}
 	if err != nil {
-		return profiles.Generation{}, fmt.Errorf("set profile: %v", err)
+		// The owner may not be allowed to speak to the daemon, or it may be dead.
+		if handErr := h.setByHand(ctx, closure); handErr != nil {
+			return profiles.Generation{}, fmt.Errorf("set profile: %v; %v", err, handErr)
+		}
 	}
 	at, err := profiles.Current(h.Link)
 	if err == nil && at.Path != closure {
 		err = fmt.Errorf("set profile: it points at %s afterwards", at.Path)
 	}
 	return at, err
+}
+
+// setByHand makes the next generation as nix-env does. What Nix is not told of it
+// would collect, so that only root can do this, who makes the root.
+func (h Host) setByHand(ctx context.Context, closure string) error {
+	if os.Getuid() != 0 {
+		return errors.New("only root can do without the Nix daemon")
+	}
+	newest, err := profiles.Newest(h.Link)
+	if err != nil {
+		return err
+	}
+	generation := func(number int) string { return fmt.Sprintf("%s-%d-link", h.Link, number) }
+	link := generation(newest)
+	if has, err := os.Readlink(link); err != nil || has != closure {
+		link = generation(newest + 1)
+	}
+	if err := h.point(ctx, filepath.Base(link), closure); err != nil {
+		return err
+	}
+	if strings.HasPrefix(link, globalProfiles+"/") {
+		return nil
+	}
+	// Nix forgets a root of this folder by itself when its link is gone.
+	sum := sha256.Sum256([]byte(link))
+	return atomicfile.Symlink(link, filepath.Join(autoRoots, "hdeploy-"+hex.EncodeToString(sum[:16])))
+}
+
+// autoRoots are the roots that lead to links elsewhere.
+const autoRoots = "/nix/var/nix/gcroots/auto"
+
+// point makes a generation, which is made where it is missing, the profile's, and
+// removes those called made. An empty one removes the profile.
+func (h Host) point(ctx context.Context, generation, path string, made ...string) error {
+	return h.owner.run(ctx, h.manager(), append([]string{"/bin/sh", "-c", putBack, "hdeploy", h.Link, generation, path}, made...)...)
 }
 
 // putBack points a link at a generation that it had, or removes it where it had
@@ -78,9 +119,7 @@ func (h Host) Uncommit(ctx context.Context, r transaction.Record) error {
 	if err == nil && at == was && len(made) == 0 {
 		return nil
 	}
-	m := h.manager()
-	argv := append([]string{"/bin/sh", "-c", putBack, "hdeploy", h.Link, was.Link, was.Path}, made...)
-	if err := h.owner.run(ctx, m, argv...); err != nil {
+	if err := h.point(ctx, was.Link, was.Path, made...); err != nil {
 		return fmt.Errorf("put the profile back: %v", err)
 	}
 	if at, err = profiles.Current(h.Link); err != nil || at != was {
