@@ -130,7 +130,7 @@ func TestProfileKindsConform(t *testing.T) {
 			}
 
 			revision("5", nil)
-			s.hold(time.Minute)
+			s.hold(15 * time.Second)
 			s.inventory.Tables += declared
 			held := s.startSwitch(command{})
 			held.awaitPhase(event.Verify, event.Started)
