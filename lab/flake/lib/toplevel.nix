@@ -93,8 +93,6 @@ let
     link /usr/bin/sudo /run/wrappers/bin/sudo
     link /usr/bin/su /run/wrappers/bin/su
 
-    # As on NixOS, every user may speak to the daemon.
-    [ ! -d /nix/var/nix/daemon-socket ] || chmod 755 /nix/var/nix/daemon-socket
     # The image's own unit directory gives way once; from then on it is a link, never writable.
     [ -L /etc/systemd/system ] || rm -rf /etc/systemd/system
     link "$etc" /etc/static
