@@ -186,8 +186,9 @@ func (h *hostRun) kind() string {
 	return h.profile.Kind
 }
 
-// finishAll is the outcome of a host with all its profiles: that of the worst, and of
-// the first where several are equally bad.
+// finishAll is the outcome of a host with all its profiles: that of the worst. Of
+// several that are equally bad it is the one that the others went back for, and of
+// those that went well one that changed.
 func (h *hostRun) finishAll(ctx context.Context) event.Outcome {
 	if len(h.later) == 0 {
 		return h.finish(ctx)
@@ -200,8 +201,8 @@ func (h *hostRun) finishAll(ctx context.Context) event.Outcome {
 		}
 		o := p.finish(ctx)
 		told = append(told, p.told(o))
-		first := worst == nil || o.Code != worst.Code && Worst(o.Code, worst.Code) == o.Code
-		if first || o.Code == worst.Code && p == h.blamed {
+		worse := worst == nil || o.Code != worst.Code && Worst(o.Code, worst.Code) == o.Code
+		if worse || o.Code == worst.Code && (p == h.blamed || worst.Outcome == string(Unchanged)) {
 			worst = &o
 		}
 	}

@@ -29,7 +29,7 @@ type together struct {
 }
 
 // beginSlack is the time between one trial and the next, beside their own limits.
-const beginSlack = 30 * time.Second
+const beginSlack = 10 * time.Second
 
 // deployAll is everything after the build for a host with several profiles.
 func (h *hostRun) deployAll(ctx context.Context) error {

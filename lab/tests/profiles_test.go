@@ -101,7 +101,9 @@ func TestProfileKindsConform(t *testing.T) {
 			s := newSite(t, lab.HostOptions{Loader: lab.GRUB})
 			declared := profileTable + k.lines
 			s.inventory.Lines, s.inventory.Tables = "system = false", declared
-			revision := func(number string, faults settings) { s.profile(profileName, k.fixed, settings{"revision": number}, faults) }
+			revision := func(number string, faults settings) {
+				s.profile(profileName, k.fixed, settings{"revision": number}, faults)
+			}
 
 			revision("1", nil)
 			first := s.deploy().require("committed", 0)
