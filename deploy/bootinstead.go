@@ -59,6 +59,9 @@ func (h *hostRun) action() transaction.Action {
 	if h.bootInstead != "" {
 		return transaction.Boot
 	}
+	if h.act != "" {
+		return h.act
+	}
 	return h.run.Action
 }
 

@@ -96,6 +96,18 @@ type hostRun struct {
 
 	outcome *event.Outcome
 	failure *Failure
+
+	// profile is what of the host is deployed, zero for its NixOS system; of names it
+	// to the agent, nil for the system. later are the host's other profiles, longer is
+	// the time that one waits for others, act its own action, hereResults this side's
+	// verdicts, and blamed the profile for which the host failed.
+	profile     hosts.Profile
+	of          *agent.Profile
+	later       []*hostRun
+	longer      time.Duration
+	act         transaction.Action
+	hereResults []probe.Result
+	blamed      *hostRun
 }
 
 func newHostRun(r *run, h hosts.Host) *hostRun {
@@ -164,7 +176,7 @@ func (h *hostRun) dialAhead(ctx context.Context) {
 // use makes a new connection the one at hand. The old one lives until the end of
 // the run: its agent may still be asked.
 func (h *hostRun) use(conn *remote.Conn, a *agent.Agent) {
-	h.conn, h.agent = conn, a
+	h.conn, h.agent = conn, a.About(h.of)
 	h.run.onClose(func() { a.Close(); conn.Close() })
 }
 
@@ -181,7 +193,10 @@ func (h *hostRun) preflight(ctx context.Context) (err error) {
 	if err := h.checkSelf(); err != nil {
 		return err
 	}
-	return h.checkHost()
+	if err := h.checkHost(); err != nil {
+		return err
+	}
+	return h.askLater(ctx)
 }
 
 func describe(f protocol.Facts) string {
@@ -208,6 +223,12 @@ func (h *hostRun) deploy(ctx context.Context) error {
 	case GoalReboot:
 		return h.rebootIfNeeded(ctx)
 	case GoalTransact, GoalPush, GoalDryActivate:
+	}
+	if len(h.later) > 0 {
+		return h.deployAll(ctx)
+	}
+	if err := h.unwrap(ctx); err != nil {
+		return err
 	}
 	if err := h.judge(ctx); err != nil {
 		return err

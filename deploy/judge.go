@@ -37,7 +37,7 @@ func (h *hostRun) notOurs(f protocol.Facts) error {
 		return refused(h.Name, "look", "set the address of "+h.Name+" in deploy.toml to a NixOS host", "this is not a NixOS host but %s", capped(f.OS))
 	case f.UID != 0:
 		return refused(h.Name, "elevate", "set user = \"root\" or elevation = \"sudo\" for "+h.Name+" in deploy.toml", "the agent runs as uid %d, not as root", f.UID)
-	case f.Running == "":
+	case f.Running == "" && h.of == nil:
 		return refused(h.Name, "look", h.ssh("ls -l /run/current-system"), "the running system cannot be read from /run/current-system")
 	}
 	return nil
@@ -65,6 +65,7 @@ func (h *hostRun) checkHost() error {
 // checkState refuses a host on which there would be no way back.
 func (h *hostRun) checkState() error {
 	switch f := h.facts; {
+	case f.StateError == "" && h.of != nil:
 	case f.StateError != "":
 		return refused(h.Name, "look", h.ssh("df -h /var/lib /run"), "the host cannot keep hdeploy's state: %s", f.StateError)
 	case f.Profile.Path == "":
@@ -112,7 +113,7 @@ func (h *hostRun) tellLast() {
 // checkArchitecture refuses a closure for another machine before anybody tries to
 // build it.
 func (h *hostRun) checkArchitecture() error {
-	if h.system.System == h.facts.System {
+	if h.system.System == h.facts.System || h.of != nil && h.system.System == "builtin" {
 		return nil
 	}
 	return refused(h.Name, "judge", "set nixpkgs.hostPlatform of "+h.Name+" to "+h.facts.System+", or correct its address in deploy.toml",
@@ -133,7 +134,7 @@ func (h *hostRun) checkSpace() error {
 	}{
 		// A rollback copies nothing, and a full disk may be what it is for.
 		{"/nix/store", h.run.Action != transaction.Rollback && h.run.Goal != GoalReboot, h.facts.FreeStore, storeReserve},
-		{"/boot", h.run.commits() && h.run.Action != transaction.Rollback, h.facts.FreeBoot, bootReserve},
+		{"/boot", h.of == nil && h.run.commits() && h.run.Action != transaction.Rollback, h.facts.FreeBoot, bootReserve},
 		{"/var/lib", h.run.Goal == GoalTransact, h.facts.FreeState, stateReserve},
 	} {
 		if place.used && place.free < place.need {
@@ -166,7 +167,7 @@ func (h *hostRun) judge(ctx context.Context) (err error) {
 	if err := h.checkWayBack(); err != nil {
 		return err
 	}
-	h.rebootNeeded = h.rebootNeeded || h.run.commits() && !h.run.bootsOnce() && h.needsReboot()
+	h.rebootNeeded = h.rebootNeeded || h.of == nil && h.run.commits() && !h.run.bootsOnce() && h.needsReboot()
 	if err := h.checkBootRoom(); err != nil {
 		return err
 	}
@@ -184,6 +185,9 @@ func (h *hostRun) judge(ctx context.Context) (err error) {
 }
 
 func (h *hostRun) checkSystem() error {
+	if h.of != nil {
+		return h.checkKind()
+	}
 	built := h.described()
 	if !built.Switches {
 		return refused(h.Name, "judge", "correct the attribute of "+h.Name+" in deploy.toml", "%s is not a NixOS system: it has no bin/switch-to-configuration", h.system.OutPath)
@@ -239,7 +243,7 @@ func (h *hostRun) needsReboot() bool {
 // checkBootRoom refuses a new kernel or initrd that does not fit into a /boot of
 // its own: boot loaders that cannot read the store copy them there, at commit.
 func (h *hostRun) checkBootRoom() error {
-	if !h.facts.OwnBoot || !h.run.commits() {
+	if !h.facts.OwnBoot || !h.run.commits() || h.of != nil {
 		return nil
 	}
 	need := uint64(bootReserve)

@@ -108,7 +108,7 @@ func (h *hostRun) connectAt(ctx context.Context, places []remote.Target, first a
 	if err != nil {
 		return nil, nil, err
 	}
-	a, err := agent.Start(ctx, conn, h.Agent, first)
+	a, err := agent.Start(ctx, conn, h.Agent, first.About(h.of))
 	if err != nil {
 		conn.Close()
 		return nil, nil, err

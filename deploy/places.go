@@ -129,7 +129,7 @@ func (h *hostRun) buildElsewhere(ctx context.Context) (err error) {
 			break
 		}
 		// Derivations here, or the result there, went before anything kept them.
-		if _, evalErr := h.run.evaluate(ctx); evalErr != nil {
+		if _, evalErr := h.run.evaluate(ctx, []*hostRun{h}); evalErr != nil {
 			err = evalErr
 			break
 		}
@@ -147,7 +147,7 @@ func collected(err error) bool {
 }
 
 func (h *hostRun) buildOnce(ctx context.Context) error {
-	d := nix.Derivation{Host: h.Name, DrvPath: h.system.DrvPath, Output: h.system.Output}
+	d := nix.Derivation{Host: h.key(), DrvPath: h.system.DrvPath, Output: h.system.Output}
 	if err := h.run.nix.BuildIn(ctx, h.place.relay.StoreURI(), d, h.run.progress(h.Name, event.Build)); err != nil {
 		return err
 	}

@@ -11,6 +11,7 @@ package deploy
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -35,7 +36,7 @@ func Run(ctx context.Context, r Request) (Report, error) {
 	}
 	hostRuns := make([]*hostRun, len(r.Hosts))
 	for i, h := range r.Hosts {
-		hostRuns[i] = newHostRun(run, h)
+		hostRuns[i] = newHostRuns(run, h)
 	}
 	if r.Goal == GoalReboot {
 		run.reboot(ctx, hostRuns)
@@ -51,7 +52,7 @@ func Run(ctx context.Context, r Request) (Report, error) {
 	if err := run.evaluateAndLook(ctx, hostRuns); err != nil {
 		return Report{}, err
 	}
-	run.build(ctx, hostRuns)
+	run.build(ctx, everything(hostRuns))
 	run.deploy(ctx, hostRuns)
 	return run.report(ctx, hostRuns), nil
 }
@@ -73,6 +74,8 @@ type run struct {
 	// builds, and asks Nix the first time.
 	places places
 	signs  func() bool
+	// about holds which profile of a host is being worked on, by the host's name.
+	about sync.Map
 }
 
 // onClose registers what ends with the run.
@@ -91,7 +94,7 @@ func (r *run) close() {
 func (r *run) emit(e event.Event) {
 	e.Time = time.Now()
 	if r.Events != nil {
-		r.Events(e)
+		r.Events(r.labelled(e))
 	}
 }
 
@@ -136,7 +139,8 @@ func (r *run) evaluateAndLook(ctx context.Context, hostRuns []*hostRun) error {
 	var evaluated map[string]nix.Evaluated
 	var evalErr error
 	var group sync.WaitGroup
-	group.Go(func() { evaluated, evalErr = r.evaluate(ctx) })
+	all := everything(hostRuns)
+	group.Go(func() { evaluated, evalErr = r.evaluate(ctx, all) })
 	// No host is contacted before it is known that this Nix can be used.
 	if err := r.checkNix(ctx); err != nil && ctx.Err() == nil {
 		group.Wait()
@@ -146,14 +150,14 @@ func (r *run) evaluateAndLook(ctx context.Context, hostRuns []*hostRun) error {
 		r.look(ctx, hostRuns)
 	}
 	group.Wait()
-	for _, h := range hostRuns {
+	for _, h := range all {
 		if evalErr != nil {
 			h.failure = nil // the flake is what must be mended first
 			h.fail(r.evaluationFailure(h.Name, evalErr))
 			continue
 		}
-		h.system = evaluated[h.Name]
-		if h.failure == nil && r.Goal != GoalBuild {
+		h.system = evaluated[h.key()]
+		if h.failure == nil && r.Goal != GoalBuild && h.facts.System != "" {
 			h.fail(h.checkArchitecture())
 		}
 	}
@@ -180,11 +184,11 @@ func (r *run) checkNix(ctx context.Context) error {
 	return err
 }
 
-func (r *run) evaluate(ctx context.Context) (map[string]nix.Evaluated, error) {
+func (r *run) evaluate(ctx context.Context, all []*hostRun) (map[string]nix.Evaluated, error) {
 	done := r.phase("", event.Evaluate)
-	attributes := make([]nix.Attribute, len(r.Hosts))
-	for i, h := range r.Hosts {
-		attributes[i] = nix.Attribute{Host: h.Name, Path: h.Attribute}
+	attributes := make([]nix.Attribute, len(all))
+	for i, h := range all {
+		attributes[i] = nix.Attribute{Host: h.key(), Path: h.Attribute}
 	}
 	evaluated, err := r.nix.Evaluate(ctx, r.Flake, attributes, r.progress("", event.Evaluate))
 	done(plural(len(r.Hosts), "host"), err)
@@ -204,7 +208,7 @@ func (r *run) build(ctx context.Context, hostRuns []*hostRun) {
 			elsewhere = append(elsewhere, h)
 			continue
 		}
-		wanted = append(wanted, nix.Derivation{Host: h.Name, DrvPath: h.system.DrvPath, Output: h.system.Output})
+		wanted = append(wanted, nix.Derivation{Host: h.key(), DrvPath: h.system.DrvPath, Output: h.system.Output})
 		building = append(building, h)
 	}
 	if len(wanted)+len(elsewhere) == 0 {
@@ -232,7 +236,7 @@ func (r *run) build(ctx context.Context, hostRuns []*hostRun) {
 		err = r.nix.Build(ctx, wanted, links, r.progress("", event.Build))
 		var failed *nix.Error
 		if errors.As(err, &failed) && failed.Kind == nix.Collected {
-			err = r.evaluateAndBuildAgain(ctx, wanted, links)
+			err = r.evaluateAndBuildAgain(ctx, building, wanted, links)
 		}
 	}
 	done(plural(len(wanted), "system"), err)
@@ -246,8 +250,8 @@ func (r *run) build(ctx context.Context, hostRuns []*hostRun) {
 
 // evaluateAndBuildAgain brings derivations back that were collected between
 // their evaluation and the build.
-func (r *run) evaluateAndBuildAgain(ctx context.Context, wanted []nix.Derivation, links string) error {
-	if _, err := r.evaluate(ctx); err != nil {
+func (r *run) evaluateAndBuildAgain(ctx context.Context, building []*hostRun, wanted []nix.Derivation, links string) error {
+	if _, err := r.evaluate(ctx, building); err != nil {
 		return err
 	}
 	return r.nix.Build(ctx, wanted, links, r.progress("", event.Build))
@@ -258,7 +262,7 @@ func (r *run) deploy(ctx context.Context, hostRuns []*hostRun) {
 	var group errgroup.Group
 	group.SetLimit(atOnce)
 	for _, h := range hostRuns {
-		if h.failure == nil {
+		if !slices.ContainsFunc(h.all(), func(p *hostRun) bool { return p.failure != nil }) {
 			group.Go(func() error { h.fail(h.deploy(ctx)); return nil })
 		}
 	}
@@ -268,7 +272,7 @@ func (r *run) deploy(ctx context.Context, hostRuns []*hostRun) {
 func (r *run) report(ctx context.Context, hostRuns []*hostRun) Report {
 	var report Report
 	for _, h := range hostRuns {
-		o := h.finish(ctx)
+		o := h.finishAll(ctx)
 		r.emit(event.Event{Type: "outcome", Host: h.Name, Outcome: &o})
 		report.Outcomes = append(report.Outcomes, HostOutcome{Host: h.Name, Outcome: o})
 	}

@@ -80,7 +80,7 @@ func (h *hostRun) settle(ctx context.Context, specs []probe.Spec) error {
 func (h *hostRun) limits(specs []probe.Spec) transaction.Limits {
 	t := h.Timeouts
 	return transaction.Limits{
-		Activation: t.Activation, Confirm: t.Confirm + probe.LongestDeadline(specs),
+		Activation: t.Activation, Confirm: t.Confirm + probe.LongestDeadline(specs) + h.longer,
 		Commit: t.Commit, Rollback: t.Rollback, Grace: t.Grace,
 	}
 }
@@ -381,20 +381,35 @@ func (h *hostRun) verify(ctx context.Context, onDeployer []probe.Spec) error {
 	limit, cancel := context.WithTimeout(ctx, h.status.ConfirmIn)
 	defer cancel()
 	defer context.AfterFunc(h.stopped, cancel)()
-	results := probe.Run(limit, onDeployer, nil, nil)
-	if h.stopped.Err() != nil {
-		return h.giveUp(ctx, old)
-	}
-	h.judged(results)
-	if probe.MustRollBack(results) {
-		why := errors.New(describeFailed(results))
-		h.abortOver(ctx, old, transaction.ProbeFailed, why.Error(), results)
-		if !h.keeps() {
+	var results []probe.Result
+	if why := h.judgeHere(ctx, limit, onDeployer, &results); why != nil {
+		if h.stopped.Err() != nil || !h.keeps() {
 			return why
 		}
 		h.verifyError = why // it is kept for a person who can be shown to reach it
 	}
 	err := h.prove(limit, func() agent.First { return h.sayConfirm(results) })
+	return h.heard(ctx, old, err)
+}
+
+// judgeHere asks this side's probes, and asks the host to go back where they say so.
+func (h *hostRun) judgeHere(ctx, limit context.Context, onDeployer []probe.Spec, results *[]probe.Result) error {
+	*results = probe.Run(limit, onDeployer, nil, nil)
+	if h.stopped.Err() != nil {
+		return h.giveUp(ctx, h.agent)
+	}
+	h.judged(*results)
+	if !probe.MustRollBack(*results) {
+		return nil
+	}
+	why := errors.New(describeFailed(*results))
+	h.abortOver(ctx, h.agent, transaction.ProbeFailed, why.Error(), *results)
+	return why
+}
+
+// heard is what became of a confirmation: nil where the host has decided, and
+// otherwise why it is asked, over the old connection, to go back.
+func (h *hostRun) heard(ctx context.Context, old *agent.Agent, err error) error {
 	var said *protocol.Error
 	switch {
 	case err == nil:

@@ -25,7 +25,7 @@ func resume(ctx context.Context) error {
 	if launched {
 		fmt.Fprintf(os.Stderr, "transaction %s by %s was under way when the host went down; it goes on as %s\n", r.ID, r.Deployer, r.State)
 	}
-	return nil
+	return resumeProfiles(ctx)
 }
 
 // reboot restarts the host for a person. A transaction that is under way reboots

@@ -71,6 +71,8 @@ func (a agent) handle(ctx context.Context, method string, params json.RawMessage
 		return decoded(params, func(p protocol.RollbackRequest) (any, error) { return a.rollbackPlan(ctx, p) })
 	case protocol.MethodRecall:
 		return decoded(params, func(p protocol.RecallRequest) (any, error) { return a.recallOne(p) })
+	case protocol.MethodProfile:
+		return decoded(params, func(p protocol.ProfileRequest) (any, error) { return a.forProfile(ctx, p, emit) })
 	case protocol.MethodProbe:
 		return decoded(params, func(p protocol.ProbeRequest) (any, error) { return a.probe(ctx, p, emit) })
 	}
@@ -156,6 +158,11 @@ func (a agent) begin(ctx context.Context, p protocol.StartRequest) (*protocol.St
 		Action: p.Action, Keep: p.Keep, Dirty: p.Dirty, Rejects: p.Rejects, Automatic: p.Automatic, Force: p.Force,
 		LastResort: p.LastResort,
 	})
+	return a.prepared(p, r, err)
+}
+
+// prepared answers how the beginning of a transaction went.
+func (a agent) prepared(p protocol.StartRequest, r *transaction.Record, err error) (*protocol.Status, error) {
 	var locked *transaction.LockedError
 	if errors.As(err, &locked) && locked.Holder.ID == p.ID {
 		// The answer to the first request was lost. A transaction that has ended
@@ -204,11 +211,16 @@ func keep(ctx context.Context, running string, p protocol.StartRequest) error {
 }
 
 func validStart(p protocol.StartRequest) error {
-	if !transaction.ValidID(p.ID) {
-		return refuse("not a transaction id: %q", p.ID)
-	}
 	if p.Profile != profiles.System {
 		return refuse("not the system profile: %q", p.Profile)
+	}
+	return validRequest(p)
+}
+
+// validRequest checks what every profile's transaction has.
+func validRequest(p protocol.StartRequest) error {
+	if !transaction.ValidID(p.ID) {
+		return refuse("not a transaction id: %q", p.ID)
 	}
 	if !profiles.ValidStorePath(p.New) {
 		return refuse("not a store path: %q", p.New)

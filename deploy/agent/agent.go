@@ -65,7 +65,7 @@ const (
 
 // Agent is a running agent. Its calls are made one after the other.
 type Agent struct {
-	client *protocol.Client
+	client client
 	stderr *Capture
 }
 
@@ -135,7 +135,7 @@ func launch(ctx context.Context, conn *remote.Conn, command remote.Command, firs
 	if err != nil {
 		return nil, err
 	}
-	a.client = protocol.NewClient(process, protocol.Hello{Protocol: protocol.Version, Program: protocol.Release})
+	a.client.Client = protocol.NewClient(process, protocol.Hello{Protocol: protocol.Version, Program: protocol.Release})
 	limited, cancel := context.WithTimeout(ctx, first.limit)
 	defer cancel()
 	err = a.client.Call(limited, first.method, first.params, first.result, first.on)

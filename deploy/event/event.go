@@ -50,6 +50,8 @@ type Event struct {
 	// Host is empty for what concerns the whole run.
 	Host  string `json:"host,omitempty"`
 	Phase Phase  `json:"phase,omitempty"`
+	// Profile is which of the host's several profiles it is about.
+	Profile string `json:"profile,omitempty"`
 
 	Step     *Step     `json:"step,omitempty"`
 	Progress *Progress `json:"progress,omitempty"`
@@ -187,6 +189,24 @@ type Outcome struct {
 	Changes *Changes `json:"changes,omitempty"`
 	// Journal is the end of what failed units said, before they were stopped.
 	Journal []UnitLog `json:"journal,omitempty"`
+	// Profiles are those of the host, in their order, where it has several; the rest
+	// tells of the one that went worst.
+	Profiles []ProfileOutcome `json:"profiles,omitempty"`
+}
+
+// ProfileOutcome is how one of several profiles of a host ended; its fields are
+// those of [Outcome].
+type ProfileOutcome struct {
+	Profile     string   `json:"profile"`
+	Kind        string   `json:"kind"`
+	Outcome     string   `json:"outcome"`
+	Code        int      `json:"code"`
+	Closure     string   `json:"closure,omitempty"`
+	Running     string   `json:"running,omitempty"`
+	Previous    string   `json:"previous,omitempty"`
+	Generation  int      `json:"generation,omitempty"`
+	Transaction string   `json:"transaction,omitempty"`
+	Failure     *Failure `json:"failure,omitempty"`
 }
 
 // Changes is what an activation would do with the units of a host.

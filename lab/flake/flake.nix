@@ -11,18 +11,20 @@
         deployerKey = if builtins.pathExists ./deployer.pub then builtins.readFile ./deployer.pub else "";
       };
 
-      hostFiles = if builtins.pathExists ./hosts then builtins.readDir ./hosts else { };
-      jsonFiles = builtins.filter (file: builtins.match ".+\\.json" file != null) (builtins.attrNames hostFiles);
-      hosts = map (
-        file:
+      # What make makes of each NAME.json of a directory.
+      ofFiles =
+        directory: make:
         let
-          name = builtins.head (builtins.match "(.+)\\.json" file);
+          files = if builtins.pathExists directory then builtins.readDir directory else { };
+          jsonFiles = builtins.filter (file: builtins.match ".+\\.json" file != null) (builtins.attrNames files);
+          read = file: let name = builtins.head (builtins.match "(.+)\\.json" file); in {
+            inherit name;
+            value = make name (builtins.fromJSON (builtins.readFile (directory + "/${file}")));
+          };
         in
-        {
-          inherit name;
-          value = lab.nixosConfiguration name (builtins.fromJSON (builtins.readFile (./hosts + "/${file}")));
-        }
-      ) jsonFiles;
+        builtins.listToAttrs (map read jsonFiles);
+      hosts = ofFiles ./hosts lab.nixosConfiguration;
+      systems = builtins.mapAttrs (_: host: host.config.system.build.toplevel) hosts;
 
       # What a fresh host boots. It leaves the host name alone, since all hosts of a world start from the same two systems.
       factory = loader: lab.nixosConfiguration "factory-${loader}" { inherit loader; setHostName = false; };
@@ -42,6 +44,8 @@
         other-grub = other "grub";
         other-systemd-boot = other "systemd-boot";
       }
-      // builtins.listToAttrs hosts;
+      // hosts;
+      # Closures that are no NixOS systems, see lib/profiles.nix.
+      profiles = ofFiles ./profiles (lab.profile systems);
     };
 }

@@ -115,7 +115,7 @@ func (s *site) leave() {
 	if s.t.Failed() && s.host.Running() {
 		for _, command := range []string{
 			"journalctl -b -o short-monotonic --no-pager -n 80 | cut -c1-200",
-			"cat /run/hdeploy/*/activation.log | tail -n 40; cut -c1-3000 /var/lib/hdeploy/transaction.json",
+			"cat /run/hdeploy/*/activation.log /run/hdeploy/per-profile/*/*/activation.log | tail -n 40; cut -c1-3000 /var/lib/hdeploy/transaction.json /var/lib/hdeploy/per-profile/*/transaction.json",
 		} {
 			result, err := s.host.Exec(ctx, "sh", "-c", command)
 			s.t.Logf("%s: %s\n%s%s%v", s.host.Name, command, result.Stdout, result.Stderr, err)

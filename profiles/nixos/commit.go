@@ -26,7 +26,7 @@ func (h Host) Commit(ctx context.Context, r transaction.Record) (profiles.Genera
 			return at, "", err
 		}
 	}
-	if err := syncFilesystems(filepath.Dir(r.Profile), "/nix/store"); err != nil {
+	if err := Sync(filepath.Dir(r.Profile), "/nix/store"); err != nil {
 		return at, "", err
 	}
 	exit, err := h.run(ctx, r, switching{role: "commit", toplevel: r.New, action: "boot"})
@@ -72,7 +72,7 @@ func (h Host) Uncommit(ctx context.Context, r transaction.Record) error {
 	if err := profiles.Restore(r.Profile, r.Previous.Profile, made); err != nil {
 		return err
 	}
-	if err := syncFilesystems(filepath.Dir(r.Profile)); err != nil {
+	if err := Sync(filepath.Dir(r.Profile)); err != nil {
 		return err
 	}
 	back := bootTarget(r)
@@ -129,10 +129,11 @@ func syncBootFiles() error {
 			there = append(there, dir)
 		}
 	}
-	return syncFilesystems(there...)
+	return Sync(there...)
 }
 
-func syncFilesystems(paths ...string) error {
+// Sync makes everything on the file systems of paths durable.
+func Sync(paths ...string) error {
 	var failures []error
 	for _, path := range paths {
 		failures = append(failures, syncFilesystem(path))

@@ -62,6 +62,9 @@ func (Clock) BootID() string {
 // Wall is the time of day.
 func (Clock) Wall() time.Time { return time.Now().UTC().Truncate(time.Millisecond) }
 
+// Monotonic is the time of CLOCK_MONOTONIC, which the timers of systemd count from.
+func Monotonic() time.Duration { return readClock(unix.CLOCK_MONOTONIC) }
+
 func readClock(id int32) time.Duration {
 	var ts unix.Timespec
 	if unix.ClockGettime(id, &ts) != nil {
@@ -108,7 +111,7 @@ func (h Host) Arm(ctx context.Context, r transaction.Record) error {
 	var keeping sync.WaitGroup
 	var kept error
 	keeping.Go(func() { kept = h.keepKeys(r) })
-	copied := copySelf(h.agent(r.ID))
+	copied := CopySelf(h.agent(r.ID))
 	keeping.Wait()
 	if err := errors.Join(copied, kept); err != nil {
 		return fmt.Errorf("arm the dead-man's switch: %v", err)
@@ -126,7 +129,7 @@ func (h Host) Arm(ctx context.Context, r transaction.Record) error {
 	// looks again.
 	var attaching sync.WaitGroup
 	defer attaching.Wait()
-	attaching.Go(func() { _ = attachResume() })
+	attaching.Go(func() { _ = AttachResume() })
 	m := systemd.Of(r.Previous.Running)
 	start, err := m.ManagerStart(ctx)
 	if err != nil {
@@ -154,10 +157,10 @@ func (h Host) root(r transaction.Record) error {
 	return profiles.AddRoot(r.ID+"-previous", r.Previous.Running)
 }
 
-// copySelf puts a copy of this program into /run: the installed one goes when
+// CopySelf puts a copy of this program into /run: the installed one goes when
 // another version is uploaded, and its disk may have become unreadable when it is
 // needed.
-func copySelf(to string) error {
+func CopySelf(to string) error {
 	self, err := os.Open("/proc/self/exe")
 	if err != nil {
 		return err
@@ -321,7 +324,10 @@ func (h Host) Fence(ctx context.Context, id string) error {
 // left of it must not act any more. Where the dead-man's timer cannot be stopped
 // its program stays, to find the transaction finished.
 func (h Host) Finish(ctx context.Context, r transaction.Record) error {
-	failures := []error{os.RemoveAll(h.open(r.ID)), h.keepConfirmed(), detachResume()}
+	failures := []error{os.RemoveAll(h.open(r.ID)), h.keepConfirmed()}
+	if !h.Store.OpenBeside() {
+		failures = append(failures, DetachResume())
+	}
 	h.Store.DropBaseline(r.ID)
 	var kept error
 	if r.Restarted && (r.State == transaction.RolledBack || r.State == transaction.RollbackFailed) {

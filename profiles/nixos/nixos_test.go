@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -100,7 +98,7 @@ func TestAUnitThatDiedIsNotTakenForItsPredecessor(t *testing.T) {
 	if err := errors.Join(os.MkdirAll(h.dir(id), 0o700), os.WriteFile(filepath.Join(h.dir(id), "activation.exit"), []byte("0"), 0o600)); err != nil {
 		t.Fatal(err)
 	}
-	if got, err := h.Activate(within(t), r); !errors.Is(err, errNoResult) {
+	if got, err := h.Activate(within(t), r); !errors.Is(err, systemd.ErrNoResult) {
 		t.Errorf("got %d, %v", got, err)
 	}
 }
@@ -130,7 +128,7 @@ func TestCopySelfReplacesWhatIsThere(t *testing.T) {
 	if err := os.WriteFile(to, []byte("old"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if err := copySelf(to); err != nil {
+	if err := CopySelf(to); err != nil {
 		t.Fatal(err)
 	}
 	own, err := os.Stat("/proc/self/exe")
@@ -139,47 +137,6 @@ func TestCopySelfReplacesWhatIsThere(t *testing.T) {
 	}
 	if info, err := os.Stat(to); err != nil || info.Size() != own.Size() || info.Mode().Perm() != 0o700 {
 		t.Errorf("%v, %v", info, err)
-	}
-}
-
-func TestLeaveResult(t *testing.T) {
-	result := filepath.Join(t.TempDir(), "an exit")
-	for script, want := range map[string]int{"exit 3": 3, "true": 0, "kill -KILL $$": 137, "/none": 127} {
-		out, err := exec.CommandContext(within(t), "/bin/sh", "-c", leaveResult, result, "/bin/sh", "-c", script).CombinedOutput()
-		if err != nil {
-			t.Fatalf("%v: %s", err, out)
-		}
-		if got, err := readResult(result); err != nil || got != want {
-			t.Errorf("%s: %d, %v", script, got, err)
-		}
-	}
-}
-
-func TestReadResult(t *testing.T) {
-	name := filepath.Join(t.TempDir(), "exit")
-	if _, err := readResult(name); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("none: %v", err)
-	}
-	for text, want := range map[string]int{"0": 0, "101\n": 101, "": -1, "four": -1, "4 4": -1} {
-		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		if got, err := readResult(name); got != want || (want < 0) != (err != nil) {
-			t.Errorf("%q: %d, %v", text, got, err)
-		}
-	}
-}
-
-func TestAwaitResult(t *testing.T) {
-	name := filepath.Join(t.TempDir(), "exit")
-	if _, err := awaitResult(within(t), systemd.Manager{Bin: t.TempDir()}, "hdeploy-none.service", name); !errors.Is(err, errNoResult) {
-		t.Errorf("an empty group without a result: %v", err)
-	}
-	if err := os.WriteFile(name, []byte("x"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := awaitResult(within(t), systemd.Manager{Bin: t.TempDir()}, "hdeploy-none.service", name); err == nil || errors.Is(err, errNoResult) {
-		t.Errorf("a damaged result: %v", err)
 	}
 }
 
@@ -417,10 +374,10 @@ func TestBootTarget(t *testing.T) {
 }
 
 func TestSyncOfWhatIsGone(t *testing.T) {
-	if err := syncFilesystems(t.TempDir(), filepath.Join(t.TempDir(), "none")); err == nil {
+	if err := Sync(t.TempDir(), filepath.Join(t.TempDir(), "none")); err == nil {
 		t.Error("no error")
 	}
-	if err := syncFilesystems(t.TempDir()); err != nil {
+	if err := Sync(t.TempDir()); err != nil {
 		t.Error(err)
 	}
 }

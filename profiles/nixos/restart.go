@@ -76,7 +76,7 @@ var onceTools = map[string]string{"systemd-boot": "bootctl", "grub": "grub-reboo
 // for every generation.
 func (h Host) Stage(ctx context.Context, r transaction.Record) error {
 	if !isFile(filepath.Join(r.New, "etc/systemd/system", resumeUnit)) {
-		if err := attachResume(); err != nil {
+		if err := AttachResume(); err != nil {
 			return err // it would boot with nobody to judge it
 		}
 	}
@@ -86,7 +86,7 @@ func (h Host) Stage(ctx context.Context, r transaction.Record) error {
 	if _, err := profiles.Set(ctx, r.Previous.Running, r.Profile, r.New); err != nil {
 		return err
 	}
-	if err := syncFilesystems(filepath.Dir(r.Profile), "/nix/store"); err != nil {
+	if err := Sync(filepath.Dir(r.Profile), "/nix/store"); err != nil {
 		return err
 	}
 	back := bootTarget(r)

@@ -30,7 +30,8 @@ const (
 // again, and with them all that they want.
 const resumeText = `[Unit]
 Description=hdeploy: settle what the boot before left
-ConditionPathExists=/var/lib/hdeploy/transaction.json
+ConditionPathExists=|/var/lib/hdeploy/transaction.json
+ConditionPathExistsGlob=|/var/lib/hdeploy/per-profile/*/transaction.json
 ConditionPathExists=!/run/hdeploy/lock
 DefaultDependencies=no
 IgnoreOnIsolate=yes
@@ -58,9 +59,9 @@ func canAttach() error {
 	return nil
 }
 
-// attachResume leaves the unit for the next boot. Where that is impossible, the
+// AttachResume leaves the unit for the next boot. Where that is impossible, the
 // first call of an agent after the boot settles, so that a caller may go on.
-func attachResume() error {
+func AttachResume() error {
 	if err := canAttach(); err != nil {
 		return err
 	}
@@ -85,8 +86,8 @@ func attachResume() error {
 	return nil
 }
 
-// detachResume removes the unit. The directories go where nobody else uses them.
-func detachResume() error {
+// DetachResume removes the unit. The directories go where nobody else uses them.
+func DetachResume() error {
 	for _, name := range []string{filepath.Join(attachedWants, resumeUnit), filepath.Join(attachedUnits, resumeUnit)} {
 		if err := os.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("remove the unit for the next boot: %v", err)

@@ -247,45 +247,10 @@ func TestReviveAcceptsAServiceThatEndedWell(t *testing.T) {
 	}
 }
 
-// taken is a systemd-run for a name that PID 1 still knows so many times.
-func taken(t *testing.T, times int) (m systemd.Manager, calls func() int) {
-	t.Helper()
-	file := filepath.Join(t.TempDir(), "calls")
-	top := toplevel(t, map[string]string{"sw/bin/systemd-run": fmt.Sprintf(`PATH=/usr/bin:/bin
-echo x >> %[1]s
-[ "$(wc -l < %[1]s)" -gt %[2]d ] || { echo "Unit hdeploy-x.service was already loaded" >&2; exit 1; }`, file, times)})
-	return systemd.Of(top), func() int {
-		data, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return strings.Count(string(data), "x")
-	}
-}
-
-func TestStartUnitTriesAgainWhileTheNameIsTaken(t *testing.T) {
-	unit := systemd.Transient{Name: "hdeploy-x.service", Command: []string{"/bin/true"}}
-	m, calls := taken(t, 3)
-	if err := startUnit(within(t), m, unit); err != nil || calls() != 4 {
-		t.Errorf("%d calls, %v", calls(), err)
-	}
-	m, calls = taken(t, 1000)
-	if err := startUnit(within(t), m, unit); err == nil || !strings.Contains(err.Error(), "already loaded") || calls() < 2 {
-		t.Errorf("%d calls, %v", calls(), err)
-	}
-	m, calls = taken(t, 1000)
-	ctx, cancel := context.WithTimeout(t.Context(), collectLimit/6)
-	defer cancel()
-	begun := time.Now()
-	if err := startUnit(ctx, m, unit); err == nil || time.Since(begun) > collectLimit {
-		t.Errorf("%d calls in %v, %v", calls(), time.Since(begun), err)
-	}
-}
-
 // Whatever else fails, what would let the last resort act goes first.
 func TestFinishClosesTheWayBack(t *testing.T) {
 	h := Host{Store: transaction.Store{Dir: t.TempDir(), Run: t.TempDir()}, Clock: Clock{}}
-	if err := errors.Join(os.MkdirAll(h.dir(id), 0o700), atomicfile.Write(h.open(id), nil, 0o600), copySelf(h.agent(id))); err != nil {
+	if err := errors.Join(os.MkdirAll(h.dir(id), 0o700), atomicfile.Write(h.open(id), nil, 0o600), CopySelf(h.agent(id))); err != nil {
 		t.Fatal(err)
 	}
 	// Of another boot: there is no timer any more.

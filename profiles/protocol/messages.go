@@ -92,6 +92,9 @@ type Facts struct {
 	NextKernel map[string]string `json:"next_kernel,omitempty"`
 	// StateError says why the agent cannot keep its state.
 	StateError string `json:"state_error,omitempty"`
+	// OfProfile is what is true of one profile that is no NixOS system; Running,
+	// Profile and Boots are then that profile's.
+	OfProfile *ProfileFacts `json:"of_profile,omitempty"`
 }
 
 // MissingRequest asks which of the store paths the host lacks.

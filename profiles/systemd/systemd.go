@@ -10,6 +10,7 @@ package systemd
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -31,6 +32,9 @@ type Manager struct {
 	// Bin is the directory of the programs, for instance
 	// /nix/store/…-nixos-system-web1/sw/bin.
 	Bin string
+	// Own is set for the manager of the user that this program runs as; otherwise it
+	// is PID 1.
+	Own bool
 }
 
 // Of returns the manager as the programs of toplevel see it.
@@ -41,12 +45,19 @@ func Of(toplevel string) Manager {
 // Env is the environment for programs of this toplevel: an explicit PATH and
 // the C locale, and nothing of the caller's.
 func (m Manager) Env() []string {
-	return []string{"PATH=" + m.Bin + ":/run/wrappers/bin", "LC_ALL=C", "HOME=/root", "SYSTEMD_PAGER=", "SYSTEMD_COLORS=0"}
+	env := []string{"PATH=" + m.Bin + ":/run/wrappers/bin", "LC_ALL=C", "SYSTEMD_PAGER=", "SYSTEMD_COLORS=0"}
+	if !m.Own {
+		return append(env, "HOME=/root")
+	}
+	return append(env, "HOME="+os.Getenv("HOME"), "XDG_RUNTIME_DIR="+RuntimeDir())
 }
 
 // Output runs one of the toplevel's programs and returns its standard output.
 // The error holds the first line of standard error.
 func (m Manager) Output(ctx context.Context, program string, args ...string) ([]byte, error) {
+	if m.Own && strings.HasPrefix(program, "system") {
+		args = append([]string{"--user"}, args...)
+	}
 	cmd := exec.CommandContext(ctx, filepath.Join(m.Bin, program), args...)
 	cmd.Env = m.Env()
 	cmd.WaitDelay = time.Second
@@ -352,6 +363,8 @@ type Transient struct {
 	// StopPost is a command line, as a unit file has it, that PID 1 runs when the
 	// unit has ended, however it ended. Its failure is none of the unit's.
 	StopPost string
+	// Directory is the working directory, / if empty.
+	Directory string
 	// Asynchronous does not wait until the program was executed.
 	Asynchronous bool
 }
@@ -382,8 +395,11 @@ func (m Manager) Run(ctx context.Context, t Transient) error {
 	}
 	args = append(args,
 		"--property=KillMode=control-group", "--property=TimeoutStopSec=5",
-		"--property=OOMScoreAdjust=-900", "--property=WorkingDirectory=/", "--property=UMask="+t.umask(),
-		"--setenv=PATH="+m.Bin+":/run/wrappers/bin", "--setenv=HOME=/root")
+		"--property=OOMScoreAdjust=-900", "--property=WorkingDirectory="+cmp.Or(t.Directory, "/"), "--property=UMask="+t.umask(),
+		"--setenv=PATH="+m.Bin+":/run/wrappers/bin")
+	if !m.Own {
+		args = append(args, "--setenv=HOME=/root")
+	}
 	for _, e := range t.Environment {
 		args = append(args, "--setenv="+e)
 	}
@@ -426,8 +442,20 @@ const cgroupRoot = "/sys/fs/cgroup"
 // until it is empty. It goes through the kernel and not through PID 1, which may
 // be busy or not answer; a unit whose main process died can still have children,
 // and only the empty group shows that none of them acts any more.
-func Kill(ctx context.Context, service string) error {
-	return killGroup(ctx, filepath.Join(cgroupRoot, "system.slice", service))
+func Kill(ctx context.Context, service string) error { return Manager{}.Kill(ctx, service) }
+
+// Kill is [Kill] for a service of this manager.
+func (m Manager) Kill(ctx context.Context, service string) error {
+	return killGroup(ctx, m.group(service))
+}
+
+// group is the control group of a service that says nothing about its slice.
+func (m Manager) group(service string) string {
+	if !m.Own {
+		return filepath.Join(cgroupRoot, "system.slice", service)
+	}
+	uid := os.Getuid()
+	return filepath.Join(cgroupRoot, "user.slice", fmt.Sprintf("user-%d.slice/user@%d.service/app.slice", uid, uid), service)
 }
 
 // KillGroup is [Kill] for a control group as the manager names it, for instance
@@ -454,12 +482,6 @@ func killGroup(ctx context.Context, group string) error {
 		case <-time.After(10 * time.Millisecond):
 		}
 	}
-}
-
-// Populated says whether any process is left in the control group of a system
-// service.
-func Populated(service string) (bool, error) {
-	return isPopulated(filepath.Join(cgroupRoot, "system.slice", service))
 }
 
 func isPopulated(group string) (bool, error) {

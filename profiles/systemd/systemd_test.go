@@ -345,7 +345,7 @@ func TestTheRootGroupIsNeverKilled(t *testing.T) {
 	if err := Kill(within(t), "hdeploy-no-such-unit.service"); err != nil {
 		t.Error(err)
 	}
-	if populated, err := Populated("hdeploy-no-such-unit.service"); populated || err != nil {
+	if populated, err := isPopulated(Manager{}.group("hdeploy-no-such-unit.service")); populated || err != nil {
 		t.Errorf("%v, %v", populated, err)
 	}
 }

@@ -88,8 +88,9 @@ type Plan struct {
 	// Automatic says that no person watches; Force that one insists, against a
 	// freeze or an earlier verdict.
 	Automatic, Force bool
-	// LastResort is as in [Record].
+	// LastResort and Program are as in [Record].
 	LastResort LastResort
+	Program    *Program
 }
 
 // LockedError says that another transaction holds the host.
@@ -190,7 +191,7 @@ func (e Engine) draft(p Plan) (*Record, error) {
 	return &Record{
 		ID: p.ID, State: Prepared, BootID: e.Clock.BootID(), Deployer: p.Deployer, Revision: p.Revision,
 		Action: p.Action, Keep: p.Keep, Dirty: p.Dirty, Rejects: p.Rejects,
-		Agent: p.Agent, Profile: p.Profile, New: p.New, Limits: p.Limits, Probes: p.Probes, LastResort: p.LastResort,
+		Agent: p.Agent, Profile: p.Profile, New: p.New, Limits: p.Limits, Probes: p.Probes, LastResort: p.LastResort, Program: p.Program,
 		Previous:   Previous{Running: running, Profile: at, Newest: newest, Boots: boots},
 		Started:    e.Clock.Wall(),
 		Steps:      []Step{{State: Prepared, At: e.Clock.Wall()}},

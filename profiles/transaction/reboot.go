@@ -164,9 +164,9 @@ func (e Engine) restartBack(bound context.Context, r Record) error {
 
 // holds says whether a profile is what it should be while the confirmation is
 // awaited: where it was, or, since boot loaders list generations, at the system
-// that was booted once.
+// that was booted once. There are programs that move it themselves.
 func (r *Record) holds(at profiles.Generation) bool {
-	return at.Link == r.Previous.Profile.Link || r.Action == Reboot && at.Path == r.New
+	return at.Link == r.Previous.Profile.Link || (r.Action == Reboot || r.lasts()) && at.Path == r.New
 }
 
 // RebootNow asks for a reboot that has nothing to do with a transaction, unless

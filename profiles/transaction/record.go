@@ -167,6 +167,9 @@ type Record struct {
 	// Untouched says that the trial ended before it changed anything.
 	Untouched bool `json:"untouched,omitempty"`
 
+	// Program is how the closure is activated, nil for a NixOS system.
+	Program *Program `json:"program,omitempty"`
+
 	// LastResort is what the host may do where going back did not help. HasRestarted
 	// says that it did; SeeBy is by when a deployer must be seen after a rollback,
 	// zero for not at all, and Seen that one was.

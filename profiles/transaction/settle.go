@@ -155,7 +155,7 @@ func (e Engine) afterBoot(r *Record, running string) error {
 		r.CommitBy = now.Add(r.Limits.Commit)
 		r.Notes = append(r.Notes, "the host restarted in the middle of the commit and booted the new system")
 		return nil
-	case r.Previous.is(running):
+	case r.Previous.is(running), running == r.New && r.CommitBy == 0 && r.lasts():
 		r.because(HostRestarted, "the host restarted before the new system was committed")
 		return r.apply(Abort)
 	case running == r.New && r.CommitBy != 0:

@@ -109,8 +109,8 @@ func (e Engine) try(ctx context.Context, r Record) error {
 	if err != nil {
 		return e.abort(ctx, r.ID, Disturbed, "the running system could not be read after the activation: %v", err)
 	}
-	if exit != 0 && exit != 4 {
-		return e.failed(ctx, r, exit, ExitMeaning(exit)+"; after it the host ran "+r.inWords(running))
+	if exit != 0 && (exit != 4 || r.lasts()) {
+		return e.failed(ctx, r, exit, r.exitMeaning(exit)+"; after it the host ran "+r.inWords(running))
 	}
 	if running != r.New {
 		return e.failed(ctx, r, exit, "the activation ended, but the host runs "+running)

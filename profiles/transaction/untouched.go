@@ -14,7 +14,7 @@ var ErrUntouched = errors.New("nothing was changed")
 func (e Engine) untouched(ctx context.Context, r Record, exit int) error {
 	_, err := e.update(ctx, r.ID, func(r *Record) error {
 		r.ExitCode, r.Untouched = exit, true
-		r.because(NotSwitched, "%s", ExitMeaning(exit))
+		r.because(NotSwitched, "%s", r.exitMeaning(exit))
 		return r.apply(Abort)
 	})
 	return err

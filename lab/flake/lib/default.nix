@@ -79,6 +79,8 @@ let
     };
 in
 {
+  profile = systems: import ./profiles.nix { inherit derive systems; };
+
   nixosConfiguration =
     name: settings:
     let

@@ -157,8 +157,10 @@ let
       RequiresMountsFor=/nix/store
       ConditionPathIsReadWrite=/nix/var/nix/daemon-socket
 
+      # As on NixOS, every user may speak to the daemon.
       [Socket]
       ListenStream=/nix/var/nix/daemon-socket/socket
+      ExecStartPre=/usr/bin/chmod 755 /nix/var/nix/daemon-socket
     '';
   }
   // services.units;

@@ -1,0 +1,181 @@
+//go:build lab
+
+package tests
+
+import (
+	"encoding/json"
+	"fmt"
+	"path"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hbohlen/hdeploy/deploy/event"
+	"github.com/hbohlen/hdeploy/lab"
+)
+
+// profileKind is one kind of profile as the conformance suite sees it.
+type profileKind struct {
+	name string
+	// lines are those of the profile's table in deploy.toml; link is the profile.
+	lines, link string
+	// fixed are the settings of the closure beside its revision and its faults.
+	fixed settings
+	// failing, checked and holding are faults: an activation that fails, a check that
+	// fails, none where the kind has none.
+	failing, checked settings
+}
+
+const (
+	profileName  = "app"
+	owner        = "admin"
+	ownProfiles  = "/home/admin/.local/state/nix/profiles/"
+	profileTable = "[hosts." + hostName + ".profiles." + profileName + "]\nattribute = \"profiles.app\"\n"
+)
+
+func profileKinds() []profileKind {
+	return []profileKind{
+		{name: "home-manager", lines: "kind = \"home-manager\"\nuser = \"admin\"\n", link: ownProfiles + "home-manager",
+			fixed: settings{"kind": "home-manager"}, failing: settings{"exit": 3}},
+		{name: "home-manager-legacy", lines: "kind = \"home-manager\"\nuser = \"admin\"\n", link: ownProfiles + "home-manager",
+			fixed: settings{"kind": "home-manager", "legacy": true}, failing: settings{"exit": 3}},
+		{name: "custom", lines: "kind = \"custom\"\nuser = \"admin\"\nactivate = [\"bin/apply\", \"now\"]\ncheck = [\"bin/check\"]\n", link: ownProfiles + profileName,
+			fixed: settings{"kind": "custom"}, failing: settings{"exit": 3}, checked: settings{"check": 1}},
+		{name: "custom-root", lines: "kind = \"custom\"\nactivate = [\"bin/apply\"]\n", link: "/nix/var/nix/profiles/per-user/root/" + profileName,
+			fixed: settings{"kind": "custom"}, failing: settings{"exit": 4}},
+		{name: "deploy-rs", lines: "kind = \"deploy-rs\"\nuser = \"admin\"\n", link: ownProfiles + profileName,
+			fixed: settings{"kind": "deploy-rs"}, failing: settings{"exit": 3}},
+		{name: "deploy-rs-home", lines: "kind = \"deploy-rs\"\nuser = \"admin\"\n", link: ownProfiles + "home-manager",
+			fixed: settings{"kind": "deploy-rs", "wraps": "home-manager"}, failing: settings{"exit": 3}},
+	}
+}
+
+// profile writes the closure of a profile.
+func (s *site) profile(name string, all ...settings) {
+	s.t.Helper()
+	merged := settings{}
+	for _, some := range all {
+		for key, value := range some {
+			merged[key] = value
+		}
+	}
+	data, err := json.Marshal(merged)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	if err := workstation.WriteFile(s.t.Context(), path.Join(s.dir, "flake/profiles", name+".json"), data, 0o644); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// standing is what a profile is on its host: what was activated, and the profile.
+type standing struct{ active, generation, closure, generations string }
+
+func (s *site) standing(k profileKind) standing {
+	s.t.Helper()
+	home := "/home/" + owner
+	if strings.HasPrefix(k.link, "/nix") {
+		home = "/root"
+	}
+	return standing{
+		active:      s.on("cat " + home + "/lab-" + profileName + " 2>/dev/null || true"),
+		generation:  s.on("readlink " + k.link + " || true"),
+		closure:     s.on("readlink -f " + k.link + " || true"),
+		generations: s.on("ls -d " + k.link + "-*-link 2>/dev/null || true"),
+	}
+}
+
+// requireStanding fails the test unless the profile stands as it stood.
+func (s *site) requireStanding(k profileKind, want standing) {
+	s.t.Helper()
+	if got := s.standing(k); got != want {
+		s.t.Fatalf("the profile stands at %+v, not at %+v", got, want)
+	}
+}
+
+// TestProfileKindsConform runs the same cases against every kind of profile.
+func TestProfileKindsConform(t *testing.T) {
+	t.Parallel()
+	for _, k := range profileKinds() {
+		t.Run(k.name, func(t *testing.T) {
+			s := newSite(t, lab.HostOptions{Loader: lab.GRUB})
+			declared := profileTable + k.lines
+			s.inventory.Lines, s.inventory.Tables = "system = false", declared
+			revision := func(number string, faults settings) {
+				s.profile(profileName, k.fixed, settings{"revision": number}, faults)
+			}
+
+			revision("1", nil)
+			first := s.deploy().require("committed", 0)
+			one := s.standing(k)
+			if !strings.HasPrefix(one.active, "1") || one.closure != first.Outcome.Closure {
+				t.Fatalf("after the first deployment of %s: %+v", first.Outcome.Closure, one)
+			}
+			s.deploy().require("unchanged", 0)
+			s.requireStanding(k, one)
+
+			revision("2", nil)
+			second := s.deploy().require("committed", 0)
+			two := s.standing(k)
+			if !strings.HasPrefix(two.active, "2") || two.closure != second.Outcome.Closure || second.Outcome.Previous != first.Outcome.Closure {
+				t.Fatalf("after the second deployment: %+v, %+v", two, second.Outcome)
+			}
+
+			revision("3", k.failing)
+			s.deploy().require("rolled-back", 7).requireFailure("the activation program failed")
+			s.requireStanding(k, two)
+
+			if k.checked != nil {
+				revision("4", k.checked)
+				s.deploy().require("rolled-back", 7).requireFailure("check of app")
+				s.requireStanding(k, two)
+			}
+
+			revision("5", nil)
+			s.hold(15 * time.Second)
+			s.inventory.Tables += declared
+			held := s.startSwitch(command{})
+			held.awaitPhase(event.Verify, event.Started)
+			s.deploy().require("refused", 5).requireFailure("locked by")
+			if active := s.standing(k).active; !strings.HasPrefix(active, "5") {
+				t.Errorf("in trial is %q", active)
+			}
+			held.kill()
+			eventually(t, time.Minute, func() string {
+				if got := s.standing(k); got != two {
+					return fmt.Sprintf("nobody confirmed, and the profile stands at %+v", got)
+				}
+				return ""
+			})
+
+			held = s.startSwitch(command{})
+			held.awaitPhase(event.Verify, event.Started)
+			s.powerCut()
+			s.powerOn()
+			held.kill()
+			eventually(t, time.Minute, func() string {
+				if got := s.standing(k); got != two {
+					return fmt.Sprintf("after a power cut the profile stands at %+v", got)
+				}
+				return ""
+			})
+
+			// What was is recorded, and is not the generation before.
+			s.inventory.Probes, s.inventory.Tables = "", declared
+			revision("6", nil)
+			s.deploy().require("committed", 0)
+			revision("2", nil)
+			s.deploy().require("committed", 0)
+			again := s.standing(k)
+			if again.closure != two.closure {
+				t.Errorf("went back to %+v", again)
+			}
+			revision("7", k.failing)
+			s.deploy().require("rolled-back", 7)
+			s.requireStanding(k, again)
+			if left := s.on("systemctl list-units --all --plain --no-legend 'hdeploy-*' | grep -v resume; ls /nix/var/nix/gcroots/hdeploy 2>/dev/null | grep -e '-new$' -e '-previous$' || true"); left != "" {
+				t.Errorf("left behind: %s", left)
+			}
+		})
+	}
+}
