@@ -105,7 +105,7 @@ func TestTheAgentLinksLittle(t *testing.T) {
 // The agent is built as scripts/build does it.
 func TestTheAgentIsSmallAndStatic(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "agent")
-	build := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w", "-o", file, ".")
+	build := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-tags", "nethttpomithttp2", "-gcflags=all=-l", "-ldflags", "-s -w", "-o", file, ".")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOFLAGS=")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
