@@ -22,11 +22,10 @@ func elevationForm() form[settings] {
 			f := s.table.field(name)
 			switch f.value.kind {
 			case kindArray:
-				into.elevated = s.strings(name, &into.Elevation, checkArgument) || into.elevated
+				s.strings(name, &into.Elevation, checkArgument)
 			case kindString:
 				word := ""
 				if s.oneOf(name, &word, elevationWords()...) {
-					into.elevated = true
 					into.Elevation = slices.Clone(elevations()[word])
 				}
 			default:

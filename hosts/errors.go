@@ -13,7 +13,7 @@ import (
 type ConfigError struct {
 	File string
 	// Line and Column start at 1; Column counts bytes. Both are 0 when the
-	// fault is the file itself.
+	// fault is the file itself, and Column is where it is a line of ssh_config.
 	Line, Column int
 	Message      string
 	// Suggestion is what to write instead, or empty.
@@ -23,7 +23,10 @@ type ConfigError struct {
 func (e *ConfigError) Error() string {
 	position := e.File
 	if e.Line > 0 {
-		position = fmt.Sprintf("%s:%d:%d", e.File, e.Line, e.Column)
+		position = fmt.Sprintf("%s:%d", e.File, e.Line)
+	}
+	if e.Column > 0 {
+		position += fmt.Sprintf(":%d", e.Column)
 	}
 	if e.Suggestion == "" {
 		return position + ": " + e.Message

@@ -83,7 +83,7 @@ func (l *levels) host(f *field) *settings {
 	readKeys(s, l.shared, host)
 	s.profiles(host)
 	s.refuseUnknownKeys()
-	if !host.elevated {
+	if !host.Origins.Said("elevation") {
 		host.Elevation = DefaultElevation(host.User)
 	}
 	host.Local = host.Address == localAddress || host.Name == localHost && !host.Origins.Said("address")

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/hbohlen/hdeploy/hosts/sshconfig"
 )
 
 // What is said at each level, and what then holds.
@@ -58,7 +60,7 @@ tags = ["all", "web", "edge"]
 	}
 	var options []string
 	for _, o := range h.SSHOptions {
-		options = append(options, o.Directive+"="+strings.Join(o.Values, ","))
+		options = append(options, o.Directive+"="+o.Value)
 	}
 	if got := strings.Join(options, " "); got != "Compression=yes addressfamily=inet6" {
 		t.Errorf("ssh options: %s", got)
@@ -146,7 +148,7 @@ timeouts = { confirm = "1m" }
 }
 
 const everything = `
-ssh_config = "ssh_config"
+ssh_config = "/dev/null"
 
 [defaults]
 user = "deploy"
@@ -221,7 +223,7 @@ address = "a:1"
 func TestEverySettingArrives(t *testing.T) {
 	inv := load(t, everything+named)
 	web1, builder, without, here := inv.Hosts[0], inv.Hosts[1], inv.Hosts[2], inv.Hosts[3]
-	if !strings.HasSuffix(inv.SSHConfig, "/ssh_config") || web1.Build != "builder" || !web1.Substitute || web1.AutoRollback || web1.MagicRollback ||
+	if inv.SSHConfig != "/dev/null" || web1.Build != "builder" || !web1.Substitute || web1.AutoRollback || web1.MagicRollback ||
 		web1.Agent != "/run/agent" || web1.TempDir != "/var/tmp" || web1.MachineID != "0123456789abcdef0123456789abcdef" || web1.Port != 2222 {
 		t.Errorf("web1: %+v", web1)
 	}
@@ -301,9 +303,10 @@ func withoutPlaces(h Host) Host {
 	h.Origins = nil
 	h.SSHOptions = slices.Clone(h.SSHOptions)
 	for i := range h.SSHOptions {
-		h.SSHOptions[i].Said = Origin{}
+		h.SSHOptions[i].Source = sshconfig.Source{}
 	}
-	slices.SortFunc(h.SSHOptions, func(a, b SSHOption) int { return strings.Compare(a.Directive, b.Directive) })
+	h.SSH = sshconfig.Settings{}
+	slices.SortStableFunc(h.SSHOptions, func(a, b sshconfig.Option) int { return strings.Compare(a.Directive, b.Directive) })
 	for _, list := range []*[]string{&h.HostKeys, &h.IdentityFiles, &h.Tags, &h.Elevation} {
 		if len(*list) == 0 {
 			*list = nil

@@ -23,6 +23,7 @@ const (
 	LevelTop         = "top"
 	LevelDefaults    = "defaults"
 	LevelSSHConfig   = "ssh_config"
+	LevelSSHOptions  = "ssh_options"
 	LevelEnvironment = "environment"
 	LevelOption      = "option"
 )

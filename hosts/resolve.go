@@ -133,10 +133,7 @@ func (r *resolver) jump(name string) (Jump, bool) {
 	if other == nil {
 		return Jump{}, false
 	}
-	return Jump{
-		Name: name, Address: other.Address, Port: other.Port, User: other.User,
-		HostKeys: slices.Clone(other.HostKeys), IdentityFiles: slices.Clone(other.IdentityFiles),
-	}, true
+	return other.asJump(), true
 }
 
 // refuseCycles reports hosts that are reached through each other.
@@ -181,9 +178,7 @@ func (r *resolver) refuseDuplicates() {
 		for _, jump := range host.Jump {
 			place += " " + jump.Name
 		}
-		if len(host.SSHOptions) > 0 {
-			continue // they may lead anywhere
-		}
+		place += " " + host.SSH.ProxyCommand
 		if host.Local {
 			place = localAddress
 		}

@@ -127,8 +127,8 @@ func origin(dir string, o hosts.Origin) string {
 	switch o.Level {
 	case hosts.LevelEnvironment, hosts.LevelOption, hosts.LevelTop:
 		return place
-	case hosts.LevelSSHConfig:
-		return strings.TrimSpace(place + " ssh_config")
+	case hosts.LevelSSHConfig, hosts.LevelSSHOptions:
+		return strings.TrimSpace(place + " " + o.Level)
 	}
 	return place + " [" + o.Level + "]"
 }

@@ -15,8 +15,14 @@ import (
 	"golang.org/x/crypto/ssh"
 )
 
-// TestMain makes the real program a command of the scripts.
+// TestMain makes the real program a command of the scripts. The ssh_config of whoever
+// runs the tests is kept out of them; scripts have a home of their own.
 func TestMain(m *testing.M) {
+	if filepath.Base(os.Args[0]) != "hdeploy" {
+		if err := os.Setenv("HOME", "/nonexistent"); err != nil {
+			panic(err)
+		}
+	}
 	testscript.Main(m, map[string]func(){"hdeploy": main})
 }
 
