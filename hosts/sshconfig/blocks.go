@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 )
 
 // host begins a block for the hosts that fit a pattern, unless one with an exclamation
@@ -182,6 +183,9 @@ func (r *reading) run(argument string) (bool, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), r.config.execTimeout)
 	defer cancel()
 	process := exec.CommandContext(ctx, shell, "-c", command)
+	// What the shell has started ends with it.
+	process.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	process.Cancel = func() error { return syscall.Kill(-process.Process.Pid, syscall.SIGKILL) }
 	process.WaitDelay = r.config.execTimeout
 	err = process.Run()
 	var exit *exec.ExitError

@@ -81,7 +81,7 @@ func ParseHop(text string) (Hop, error) {
 		hop.Port = number
 	}
 	// Tokens are only known later.
-	if !validHost(host) || hop.User != "" && !validUser(hop.User) {
+	if !validHost(host) || strings.Contains(host, "@") || hop.User != "" && !validUser(hop.User) {
 		return Hop{}, bad
 	}
 	return hop, nil
