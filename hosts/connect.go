@@ -2,6 +2,7 @@ package hosts
 
 import (
 	"errors"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -60,6 +61,7 @@ func (h *Host) Connect(config *sshconfig.Config, says Sayings, named func(string
 	if err != nil {
 		return err
 	}
+	h.noteSSHConfig(settings, says)
 	if !says.Said("jump") {
 		h.Jump = jumpsOf(config, hops, len(settings.ProxyJump), h.Name, named)
 	}
@@ -72,6 +74,21 @@ func (h *Host) Connect(config *sshconfig.Config, says Sayings, named func(string
 		h.Elevation = DefaultElevation(h.User)
 	}
 	return nil
+}
+
+// noteSSHConfig records what ssh_config has settled.
+func (h *Host) noteSSHConfig(settings sshconfig.Settings, says Sayings) {
+	// What is said already is asked of the map as it was.
+	h.Origins = maps.Clone(h.Origins)
+	for _, of := range []struct{ key, directive string }{
+		{"address", "HostName"}, {"port", "Port"}, {"user", "User"}, {"identity_files", "IdentityFile"},
+		{"jump", "ProxyJump"}, {"timeouts.connect", "ConnectTimeout"},
+	} {
+		source, found := settings.Sources[of.directive]
+		if found && (of.key == "address" || !says.Said(of.key)) {
+			h.Origins.Say(of.key, Origin{Level: LevelSSHConfig, File: source.File, Line: source.Line})
+		}
+	}
 }
 
 // Connect is that of a jump host. It returns the way to it that ssh_config describes,
@@ -228,7 +245,7 @@ func (c connector) named(name string) []Jump {
 
 // asJump is the host as a machine to pass through.
 func (h *Host) asJump() Jump {
-	return Jump{Name: h.Name, Address: h.Address, Port: h.Port, User: h.User, HostKeys: slices.Clone(h.HostKeys), IdentityFiles: slices.Clone(h.IdentityFiles)}
+	return Jump{Name: h.Name, Address: h.Address, Port: h.Port, User: h.User, HostKeys: h.HostKeys, IdentityFiles: h.IdentityFiles}
 }
 
 // failSSH reports a fault of ssh_config, once for all hosts that have it.

@@ -73,7 +73,7 @@ func (d *decoder) inventory(root *node) *Inventory {
 	readKeys(top, fileKeys(), &file)
 	top.refuseUnknownKeys()
 	inv.Flake, inv.SSHConfig, inv.Probes = d.absoluteFlake(file.flake), file.sshConfig, d.probes(file.probes)
-	jumps, jumpSaid := d.jumps(file.jumps)
+	jumps := d.jumps(file.jumps)
 	levels := d.levels(file)
 	var all []*settings
 	d.each("hosts", file.hosts, func(f *field) { all = append(all, levels.host(f)) })
@@ -89,10 +89,11 @@ func (d *decoder) inventory(root *node) *Inventory {
 		r.resolve(host)
 	}
 	r.refuseCycles()
-	d.applySSHConfig(inv.SSHConfig, all, jumps, jumpSaid)
-	r.refuseDuplicates()
 	for _, host := range all {
 		inv.Hosts = append(inv.Hosts, host.Host)
+	}
+	if len(d.faults) == 0 {
+		d.applySSHConfig(inv, jumps, file.jumps)
 	}
 	return inv
 }
@@ -130,19 +131,16 @@ func jumpKeys() []key[Jump] {
 	)...)
 }
 
-// jumps also returns what the file says of each, so that ssh_config says the rest.
-func (d *decoder) jumps(tables *node) (map[string]Jump, map[string]Origins) {
-	jumps, said := map[string]Jump{}, map[string]Origins{}
+func (d *decoder) jumps(tables *node) map[string]Jump {
+	jumps := map[string]Jump{}
 	d.each("jumps", tables, func(f *field) {
 		s := d.section("jump host "+f.name, f.value)
 		jump := Jump{Name: f.name, Address: f.name, Port: 22, User: "root"}
-		origins := Origins{}
-		s.origins = &recorder{into: &origins, level: "jumps." + dotted(f.name)}
 		readKeys(s, jumpKeys(), &jump)
 		s.refuseUnknownKeys()
-		jumps[f.name], said[f.name] = jump, origins
+		jumps[f.name] = jump
 	})
-	return jumps, said
+	return jumps
 }
 
 func sortedNames[V any](named map[string]V) []string { return slices.Sorted(maps.Keys(named)) }

@@ -69,11 +69,10 @@ type Host struct {
 	// needed.
 	Local bool
 	// SSHOptions are directives that come before those of ssh_config, in the order in
-	// which they were read. SSH is what both add to the above. Its HostName, Port, User
-	// and ProxyJump are empty, since Address, Port, User and Jump say it; its
-	// IdentityFiles are empty, not nil, where no key is to be offered but those of the
-	// agent.
-	SSHOptions []sshconfig.Option
+	// which they were read; SSH is what both add to the above. Its HostName, Port, User and
+	// ProxyJump are empty, since Address, Port, User and Jump say it; its IdentityFiles are
+	// empty, not nil, where no key is to be offered but those of the agent.
+	SSHOptions []SSHOption
 	SSH        sshconfig.Settings
 	// Password is where the password for Elevation comes from.
 	Password Password

@@ -60,7 +60,7 @@ tags = ["all", "web", "edge"]
 	}
 	var options []string
 	for _, o := range h.SSHOptions {
-		options = append(options, o.Directive+"="+o.Value)
+		options = append(options, o.Directive+"="+strings.Join(o.Values, ","))
 	}
 	if got := strings.Join(options, " "); got != "Compression=yes addressfamily=inet6" {
 		t.Errorf("ssh options: %s", got)
@@ -303,10 +303,10 @@ func withoutPlaces(h Host) Host {
 	h.Origins = nil
 	h.SSHOptions = slices.Clone(h.SSHOptions)
 	for i := range h.SSHOptions {
-		h.SSHOptions[i].Source = sshconfig.Source{}
+		h.SSHOptions[i].Said = Origin{}
 	}
 	h.SSH = sshconfig.Settings{}
-	slices.SortStableFunc(h.SSHOptions, func(a, b sshconfig.Option) int { return strings.Compare(a.Directive, b.Directive) })
+	slices.SortStableFunc(h.SSHOptions, func(a, b SSHOption) int { return strings.Compare(a.Directive, b.Directive) })
 	for _, list := range []*[]string{&h.HostKeys, &h.IdentityFiles, &h.Tags, &h.Elevation} {
 		if len(*list) == 0 {
 			*list = nil

@@ -23,7 +23,6 @@ const (
 	LevelTop         = "top"
 	LevelDefaults    = "defaults"
 	LevelSSHConfig   = "ssh_config"
-	LevelSSHOptions  = "ssh_options"
 	LevelEnvironment = "environment"
 	LevelOption      = "option"
 )

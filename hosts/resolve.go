@@ -2,9 +2,7 @@ package hosts
 
 import (
 	"fmt"
-	"net"
 	"slices"
-	"strconv"
 	"strings"
 )
 
@@ -165,33 +163,6 @@ func (r *resolver) refuseCycles() {
 		if state[host.Name] == unseen {
 			visit(host)
 		}
-	}
-}
-
-// refuseDuplicates reports hosts that are one machine: two deployments of one run
-// would wait for each other's lock. The same address behind different jump hosts is
-// another machine.
-func (r *resolver) refuseDuplicates() {
-	seen := map[string]*settings{}
-	for _, host := range r.hosts {
-		place := net.JoinHostPort(strings.ToLower(host.Address), strconv.Itoa(host.Port))
-		for _, jump := range host.Jump {
-			place += " " + jump.Name
-		}
-		place += " " + host.SSH.ProxyCommand
-		if host.Local {
-			place = localAddress
-		}
-		other := seen[place]
-		if other == nil {
-			seen[place] = host
-			continue
-		}
-		what := "has the address and port of"
-		if host.Local {
-			what = "is the machine that hdeploy runs on, as is"
-		}
-		r.d.fail(host.header, "one of the two, with several profiles", "host %s %s host %s in line %d", host.Name, what, other.Name, other.header.line)
 	}
 }
 

@@ -5,15 +5,23 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-
-	"github.com/hbohlen/hdeploy/hosts/sshconfig"
 )
+
+// SSHOption is a directive as in ssh_config(5).
+type SSHOption struct {
+	// Directive is written as in deploy.toml; ssh_config does not tell upper from
+	// lower case.
+	Directive string
+	// Values are its values, one for each line that ssh_config would have.
+	Values []string
+	// Said is where it stands.
+	Said Origin
+}
 
 var directiveName = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9]{1,63}$`)
 
-// sshOptionsForm is a table from directives to values, of which a list stands for a
-// directive that is written several times. A level replaces a directive of the level
-// before.
+// sshOptionsForm is a table from directives to values. A level replaces a directive
+// of the level before.
 func sshOptionsForm() form[settings] {
 	return form[settings]{
 		read: func(s *section, name string, into *settings) {
@@ -23,8 +31,13 @@ func sshOptionsForm() form[settings] {
 			}
 			options := slices.Clone(into.SSHOptions)
 			for _, f := range table.fields {
-				same := func(o sshconfig.Option) bool { return strings.EqualFold(o.Directive, f.name) }
-				options = append(slices.DeleteFunc(options, same), s.d.sshOption(name+" of "+s.where, f)...)
+				option, ok := s.d.sshOption(name+" of "+s.where, f)
+				if !ok {
+					continue
+				}
+				option.Said = Origin{Level: "ssh_options", File: s.d.file, Line: f.at.line, Column: f.at.column}
+				same := func(o SSHOption) bool { return strings.EqualFold(o.Directive, f.name) }
+				options = append(slices.DeleteFunc(options, same), option)
 			}
 			into.SSHOptions = options
 		},
@@ -33,53 +46,45 @@ func sshOptionsForm() form[settings] {
 			return schema{"type": "object", "propertyNames": schema{"pattern": directiveName.String()},
 				"additionalProperties": schema{"anyOf": append(scalar, schema{"type": "array", "items": textSchema("")})}}
 		},
-		show: showSSHOptions,
+		show: func(h settings) any {
+			options := map[string]any{}
+			for _, o := range h.SSHOptions {
+				if options[o.Directive] = any(o.Values); len(o.Values) == 1 {
+					options[o.Directive] = o.Values[0]
+				}
+			}
+			if len(options) == 0 {
+				return nil
+			}
+			return options
+		},
 	}
 }
 
-func showSSHOptions(h settings) any {
-	values := map[string][]string{}
-	for _, o := range h.SSHOptions {
-		values[o.Directive] = append(values[o.Directive], o.Value)
-	}
-	if len(values) == 0 {
-		return nil
-	}
-	options := map[string]any{}
-	for directive, all := range values {
-		if options[directive] = all; len(all) == 1 {
-			options[directive] = all[0]
-		}
-	}
-	return options
-}
-
-// sshOption reads the values of one directive, which only ssh_config understands.
-func (d *decoder) sshOption(where string, f *field) []sshconfig.Option {
+func (d *decoder) sshOption(where string, f *field) (SSHOption, bool) {
+	option := SSHOption{Directive: f.name}
 	if !directiveName.MatchString(f.name) {
 		d.fail(f.at, "", "%q in %s is no directive of ssh_config", f.name, where)
-		return nil
+		return option, false
 	}
 	items := []*node{f.value}
 	if f.value.kind == kindArray {
 		items = f.value.items
 	}
-	var options []sshconfig.Option
 	for _, item := range items {
-		value := item.text
 		switch item.kind {
 		case kindString, kindInteger:
-			if message, _ := checkArgument(value); message != "" {
+			if message, _ := checkArgument(item.text); message != "" {
 				d.fail(item.at, "", "%s of %s: %s", f.name, where, message)
-				return nil
+				return option, false
 			}
+			option.Values = append(option.Values, item.text)
 		case kindBoolean:
-			value = map[string]string{"true": "yes", "false": "no"}[value]
+			option.Values = append(option.Values, map[string]string{"true": "yes", "false": "no"}[item.text])
 		default:
 			d.fail(item.at, fmt.Sprintf("%s = %q", f.name, "..."), "%s of %s must be written as in ssh_config, in a string, not %s", f.name, where, item.kind)
-			return nil
+			return option, false
 		}
-		options = append(options, sshconfig.Option{Directive: f.name, Value: value, Source: sshconfig.Source{File: d.file, Line: f.at.line}})
 	}
-	return options
+	return option, true
 }
