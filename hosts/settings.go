@@ -9,7 +9,6 @@ import (
 // everything was read, because their tables may stand anywhere.
 type settings struct {
 	Host
-	elevated bool // elevation was said, perhaps to be nothing
 	probes   []*node
 	jump     []*node
 	build    *node
