@@ -33,7 +33,7 @@ type Request struct {
 	// Secrets may be nil: then nobody is asked.
 	Secrets *Secrets
 	Events  event.Sink
-	Log      zerolog.Logger
+	Log     zerolog.Logger
 }
 
 // Report is how every selected host ended, in the order of the request.

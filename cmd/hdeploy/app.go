@@ -57,6 +57,7 @@ func newApp(s streams) *cli.App {
 			lockCommand(s),
 			unlockCommand(s),
 			hostsCommand(s),
+			trustCommand(s),
 			versionCommand(s),
 			completionCommand(s),
 			helpCommand(),

@@ -173,7 +173,7 @@ func (p *hostKeyPolicy) judge(ctx context.Context, key ssh.PublicKey) error {
 	if _, ok := has(p.loose.keys, plainKey); ok && len(p.host.keys) == 0 {
 		return nil
 	}
-	if p.target.accept != nil && (!p.pinned || len(p.host.keys) == 0) {
+	if p.target.accept != nil && (len(p.host.keys) == 0 || p.target.replace && !p.pinned) {
 		return p.ask(ctx, plainKey)
 	}
 	if len(p.host.keys) == 0 {
@@ -280,8 +280,10 @@ func (p *hostKeyPolicy) trustCommand(option string) string {
 	return line
 }
 
-func pinLine(key ssh.PublicKey) string {
-	return fmt.Sprintf("host_keys = [%q]", strings.TrimSpace(string(ssh.MarshalAuthorizedKey(key))))
+func pinLine(key ssh.PublicKey) string { return fmt.Sprintf("host_keys = [%q]", keyLine(key)) }
+
+func keyLine(key ssh.PublicKey) string {
+	return strings.TrimSpace(string(ssh.MarshalAuthorizedKey(key)))
 }
 
 // consoleCommand prints the fingerprint on the host itself.

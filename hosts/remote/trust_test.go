@@ -29,7 +29,7 @@ func TestTrust(t *testing.T) {
 		return nil
 	}
 
-	conn, err := remote.DialTrusting(deadline(t), target, accept)
+	conn, err := remote.DialTrusting(deadline(t), target, true, accept)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -38,6 +38,9 @@ func TestTrust(t *testing.T) {
 		t.Fatalf("%d keys were shown", len(shown))
 	}
 	wantLogins(t, server, 1)
+	if key, fingerprint := conn.HostKey(); key != line || fingerprint != shown[0].Fingerprint {
+		t.Errorf("the connection's key is %s %s", key, fingerprint)
+	}
 	want := remote.ShownKey{Host: "web1", Address: "127.0.0.1:" + portText(server), Type: "ssh-ed25519", Line: line, File: file,
 		Fingerprint: ssh.FingerprintSHA256(server.HostKeys[0].PublicKey()), Console: "ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub"}
 	if got := shown[0]; fmt.Sprint(got.Host, got.Address, got.Type, got.Fingerprint, got.Line, got.Console, got.Known, got.File) !=
@@ -54,7 +57,7 @@ func TestTrust(t *testing.T) {
 	dial(t, target)
 
 	shown = nil
-	conn, err = remote.DialTrusting(deadline(t), target, accept)
+	conn, err = remote.DialTrusting(deadline(t), target, true, accept)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -99,7 +102,7 @@ func TestTrustAsksForAChangedKeyAndReplacesIt(t *testing.T) {
 			target := target
 			target.KnownHostsFiles = []string{writeText(t, "known_hosts", c.before)}
 			var key remote.ShownKey
-			conn, err := remote.DialTrusting(deadline(t), target, func(_ context.Context, shown remote.ShownKey) error {
+			conn, err := remote.DialTrusting(deadline(t), target, true, func(_ context.Context, shown remote.ShownKey) error {
 				key = shown
 				return nil
 			})
@@ -129,7 +132,7 @@ func TestTrustAsksForAChangedKeyAndReplacesIt(t *testing.T) {
 		target := target
 		target.KnownHostsFiles = []string{writeText(t, "known_hosts", ""), writeText(t, "ssh_known_hosts", name+" "+old+"\n")}
 		var fault error
-		conn, err := remote.DialTrusting(deadline(t), target, func(_ context.Context, shown remote.ShownKey) error {
+		conn, err := remote.DialTrusting(deadline(t), target, true, func(_ context.Context, shown remote.ShownKey) error {
 			fault = shown.Write()
 			return nil
 		})
@@ -157,7 +160,7 @@ func TestTrustIsRefused(t *testing.T) {
 		target := target
 		target.HostKeys = nil
 		change(&target)
-		conn, err := remote.DialTrusting(deadline(t), target, accept)
+		conn, err := remote.DialTrusting(deadline(t), target, true, accept)
 		if err == nil {
 			conn.Close()
 			t.Fatal("trusted")
@@ -174,6 +177,10 @@ func TestTrustIsRefused(t *testing.T) {
 	wantError(t, trust(t, func(target *remote.Target) {
 		target.HostKeys = []string{remotetest.Line(remotetest.NewKey(t).PublicKey())}
 	}, yes), remote.HostKeyChanged, "host_keys in deploy.toml says")
+	unlike := target
+	unlike.HostKeys, unlike.KnownHostsFiles = nil, []string{knownHosts(t, server, remotetest.NewKey(t).PublicKey())}
+	_, err := remote.DialTrusting(deadline(t), unlike, false, yes)
+	wantError(t, err, remote.HostKeyChanged, "IS NOT THE KNOWN ONE", "hdeploy trust web1 --replace")
 	if asked != 1 {
 		t.Error("asked about a key that nobody may accept")
 	}
@@ -184,7 +191,7 @@ func TestTrustShowsWhatAPlaceholderStandsFor(t *testing.T) {
 	server, target := setup(t, remotetest.Options{})
 	target.HostKeys = []string{"ssh-ed25519 AAAA..."}
 	var key remote.ShownKey
-	conn, err := remote.DialTrusting(deadline(t), target, func(_ context.Context, shown remote.ShownKey) error { key = shown; return nil })
+	conn, err := remote.DialTrusting(deadline(t), target, true, func(_ context.Context, shown remote.ShownKey) error { key = shown; return nil })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -203,7 +210,7 @@ func TestTrustOnTheWay(t *testing.T) {
 	jump.HostKeys, target.HostKeys = nil, nil
 	target.Jump, target.ConnectTimeout = []remote.Target{jump}, 500*time.Millisecond
 	var hosts []string
-	conn, err := remote.DialTrusting(deadline(t), target, func(_ context.Context, shown remote.ShownKey) error {
+	conn, err := remote.DialTrusting(deadline(t), target, true, func(_ context.Context, shown remote.ShownKey) error {
 		hosts = append(hosts, shown.Host)
 		time.Sleep(700 * time.Millisecond)
 		if len(hosts) == 2 {
