@@ -1,6 +1,7 @@
 package remote_test
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -301,51 +302,36 @@ func TestKnownHostsCommand(t *testing.T) {
 	})
 }
 
-func TestHostThatStartsIsWaitedFor(t *testing.T) {
-	path, public := keyFile(t, "id_test")
-	port := closedPort(t)
-	key := remotetest.NewKey(t)
-	t.Setenv("SSH_AUTH_SOCK", "")
-	target := remote.Target{
-		Host: "web1", Address: "127.0.0.1", Port: port, HostKeys: []string{remotetest.Line(key.PublicKey())},
-		IdentityFiles: []string{path}, ConnectTimeout: 20 * time.Second,
-	}
-	waited := 0
-	conn, err := remote.DialPatiently(deadline(t), target, func(err error, pause time.Duration) {
-		waited++
-		wantError(t, err, remote.Unreachable, "connection refused")
-		if pause < 2*time.Second || pause > 10*time.Second {
-			t.Errorf("pauses for %s", pause)
-		}
-		remotetest.Start(t, remotetest.Options{Listen: "127.0.0.1:" + strconv.Itoa(port), HostKeys: []ssh.Signer{key}, Authorized: []ssh.PublicKey{public}})
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	conn.Close()
-	if waited != 1 {
-		t.Errorf("waited %d times", waited)
+// What the passing of time may mend says so, and nothing else does.
+func TestTransientFailures(t *testing.T) {
+	server, target := setup(t, remotetest.Options{})
+	stranger, _ := keyFile(t, "id_stranger")
+	for _, c := range []struct {
+		name      string
+		change    func(*remote.Target)
+		transient bool
+	}{
+		{"nobody listens", func(t *remote.Target) { t.Port = closedPortOf(server) }, true},
+		{"the name is not known", func(t *remote.Target) { t.Address = "web1.invalid" }, false},
+		{"the key is wrong", func(t *remote.Target) { t.HostKeys = []string{"ssh-ed25519 AAAA..."} }, false},
+		{"the login is refused", func(t *remote.Target) { t.IdentityFiles = []string{stranger} }, false},
+		{"the way to it is down", func(t *remote.Target) { t.Jump = []remote.Target{*t}; t.Port = closedPortOf(server) }, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			target := target
+			c.change(&target)
+			var fault *remote.Error
+			if err := dialError(t, target); !errors.As(err, &fault) || fault.Transient != c.transient {
+				t.Errorf("transient is not %v: %v", c.transient, err)
+			}
+		})
 	}
 }
 
-func TestHostThatRefusesIsAskedOnce(t *testing.T) {
-	server, target := setup(t, remotetest.Options{})
-	waited := func(err error, _ time.Duration) { t.Errorf("asks again after %v", err) }
-	stranger, _ := keyFile(t, "id_stranger")
-	refused := target
-	refused.IdentityFiles = []string{stranger}
-	_, err := remote.DialPatiently(deadline(t), refused, waited)
-	wantError(t, err, remote.LoginRefused)
-	wrong := target
-	wrong.HostKeys = []string{remotetest.Line(remotetest.NewKey(t).PublicKey())}
-	_, err = remote.DialPatiently(deadline(t), wrong, waited)
-	wantError(t, err, remote.HostKeyChanged)
-	// A pause that does not end within the time is not begun.
-	down := target
-	down.Port, down.ConnectTimeout = closedPort(t), time.Second
-	_, err = remote.DialPatiently(deadline(t), down, waited)
-	wantError(t, err, remote.Unreachable)
-	if server.Logins.Load() != 0 {
-		t.Error("logged in")
+// closedPortOf is a port beside the server's, on an address where only that listens.
+func closedPortOf(server *remotetest.Server) int {
+	if server.Port() == 1 {
+		return 2
 	}
+	return 1
 }
