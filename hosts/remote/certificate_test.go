@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"testing"
 
+	"golang.org/x/crypto/ssh"
+
 	"github.com/hbohlen/hdeploy/hosts/remote"
 	"github.com/hbohlen/hdeploy/hosts/remote/remotetest"
 )
@@ -122,6 +124,14 @@ func TestHostCertificates(t *testing.T) {
 			}
 		})
 	}
+	t.Run("signed with an algorithm that is not allowed", func(t *testing.T) {
+		_, target, _ := start(t)
+		target.KnownHostsFiles = []string{writeText(t, "known_hosts", trusted)}
+		target.SSH.CASignatureAlgorithms = []string{"ssh-ed25519"}
+		wantError(t, dialError(t, target), remote.HostKeyUnknown, "rsa-sha2-512", "CASignatureAlgorithms")
+		target.SSH.CASignatureAlgorithms = []string{"rsa-sha2-512"}
+		dial(t, target)
+	})
 	t.Run("by an authority that is not trusted, for a key that is known", func(t *testing.T) {
 		_, target, key := start(t)
 		target.KnownHostsFiles = []string{writeText(t, "known_hosts", line("", "[127.0.0.1]:*", key+".pub"))}
@@ -147,4 +157,24 @@ func TestHostCertificates(t *testing.T) {
 		target.HostKeys, target.KnownHostsFiles = nil, []string{writeText(t, "known_hosts", trusted)}
 		wantError(t, dialError(t, target), remote.HostKeyUnknown, "is not known", "without a certificate by", "known_hosts:1")
 	})
+}
+
+func TestRequiredRSASize(t *testing.T) {
+	key := newKeyPair(t, "id_rsa", "-t", "rsa", "-b", "2048")
+	content, err := os.ReadFile(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	signer, err := ssh.ParsePrivateKey(content)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := remotetest.Start(t, remotetest.Options{HostKeys: []ssh.Signer{signer}, Authorized: []ssh.PublicKey{signer.PublicKey()}})
+	target := targetOf(t, server, key)
+	target.SSH.RequiredRSASize = 2048
+	dial(t, target)
+	target.SSH.RequiredRSASize = 3072
+	wantError(t, dialError(t, target), remote.KeyUnreadable, "id_rsa (an RSA key of 2048 bits, and RequiredRSASize is 3072)")
+	target.IdentityFiles = []string{newKeyPair(t, "id_other")}
+	wantError(t, dialError(t, target), remote.HostKeyUnknown, "check host key: it is an RSA key of 2048 bits")
 }

@@ -164,6 +164,10 @@ func (p *hostKeyPolicy) judge(ctx context.Context, key ssh.PublicKey) error {
 	if err := p.revoked(plainKey); err != nil {
 		return err
 	}
+	if bits, least := rsaSize(plainKey), p.target.SSH.RequiredRSASize; bits > 0 && bits < least {
+		return p.target.fail(HostKeyUnknown, "make a larger key on the host, or one of another type, or allow it with RequiredRSASize in ssh_config",
+			"check host key: it is an RSA key of %d bits, and RequiredRSASize is %d", bits, least)
+	}
 	if certified && p.certifies(certificate.SignatureKey) {
 		return p.judgeCertificate(certificate)
 	}
@@ -216,6 +220,8 @@ func (p *hostKeyPolicy) judgeCertificate(c *ssh.Certificate) error {
 		err = fmt.Errorf("it is the certificate of a user, not of a host")
 	case c.Signature == nil || c.Signature.Format == ssh.KeyAlgoRSA:
 		err = fmt.Errorf("it is signed with SHA-1")
+	case len(p.target.SSH.CASignatureAlgorithms) > 0 && !slices.Contains(p.target.SSH.CASignatureAlgorithms, c.Signature.Format):
+		err = fmt.Errorf("it is signed with %s, which is not among CASignatureAlgorithms", c.Signature.Format)
 	default:
 		err = new(ssh.CertChecker).CheckCert(principal, c)
 	}

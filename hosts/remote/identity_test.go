@@ -164,6 +164,13 @@ func TestIdentitiesOnly(t *testing.T) {
 			t.Errorf("offered a key of the agent: %v", fault)
 		}
 	})
+	t.Run("IdentityFile none", func(t *testing.T) {
+		target := target
+		target.IdentityFiles, target.DefaultIdentityFiles, target.SSH.IdentityFiles = nil, []string{named}, []string{}
+		wantError(t, dialError(t, target), remote.NoKeys, "IdentitiesOnly")
+		target.SSH.IdentityFiles = nil
+		dial(t, target)
+	})
 	t.Run("no file at all", func(t *testing.T) {
 		target := target
 		target.IdentityFiles = nil

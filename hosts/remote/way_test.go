@@ -193,6 +193,7 @@ func TestBindAddress(t *testing.T) {
 	server, target := setup(t, remotetest.Options{})
 	target.SSH.BindAddress = "127.0.0.2"
 	dial(t, target)
+	wantLogins(t, server, 1)
 	if peer := server.Peer.Load(); peer != "127.0.0.2" {
 		t.Errorf("came from %v", peer)
 	}

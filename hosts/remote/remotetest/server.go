@@ -210,8 +210,8 @@ func (s *Server) serve(conn *stallable) {
 	if err != nil {
 		return
 	}
-	s.Logins.Add(1)
 	s.Peer.Store(conn.RemoteAddr().(*net.TCPAddr).IP.String())
+	s.Logins.Add(1)
 	if algorithms, ok := client.Conn.(ssh.AlgorithmsConnMetadata); ok {
 		s.Cipher.Store(algorithms.Algorithms().Read.Cipher)
 	}
