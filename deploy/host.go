@@ -185,7 +185,7 @@ func (h *hostRun) use(conn *remote.Conn, a *agent.Agent) {
 func (h *hostRun) preflight(ctx context.Context) (err error) {
 	done := h.phase(event.Preflight)
 	defer func() { done(describe(h.facts), err) }()
-	conn, a, err := h.connect(ctx, agent.AskFacts(protocol.FactsRequest{Profile: profiles.System, LookOnly: !h.run.changes()}, &h.facts))
+	conn, a, err := h.reach(ctx, agent.AskFacts(protocol.FactsRequest{Profile: profiles.System, LookOnly: !h.run.changes()}, &h.facts))
 	if err != nil {
 		return h.connectionFailure("connect", err)
 	}

@@ -191,7 +191,7 @@ func arguments(s streams, t typed) []candidate {
 	switch t.command.Name {
 	case "switch", "boot", "test", "dry-activate", "build", "push", "reboot", "status", "check", "lock", "unlock", "config":
 		return hostCandidates(s, t)
-	case "generations", "history", "log", "rollback", "attach", "confirm", "abort":
+	case "generations", "history", "log", "rollback", "attach", "confirm", "abort", "trust":
 		return oneHost(s, t)
 	case "probe":
 		return probeArguments(s, t)

@@ -72,8 +72,10 @@ type Target struct {
 	hop bool // it is only passed through
 	// destination is the host at the end of the way.
 	destination string
-	// accept asks about a key that is not known; nil refuses it.
-	accept func(context.Context, ShownKey) error
+	// accept asks about a key that is not known; nil refuses it. replace asks about
+	// one that contradicts a known one, too.
+	accept  func(context.Context, ShownKey) error
+	replace bool
 }
 
 // missedKeepalives is how many unanswered requests end a connection.
