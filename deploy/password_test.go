@@ -170,7 +170,8 @@ func TestPasswordFiles(t *testing.T) {
 		{file("group", "pass\n", 0o640), "", "chmod 600"},
 		{file("world", "pass\n", 0o604), "", "chmod 600"},
 		{file("empty", "\n", 0o600), "", "is empty"},
-		{file("lines", "pass\nword\n", 0o600), "", "more than one line"},
+		{file("lines", "pass\nuser: me\n", 0o600), "pass", ""},
+		{file("bytes", "pa\x00ss\n", 0o600), "", "no text"},
 		{file("long", strings.Repeat("x", passwordLimit+1), 0o600), "", "more than 512"},
 		{dir, "", "no regular file"},
 		{filepath.Join(dir, "absent"), "", "no such file"},
@@ -194,7 +195,7 @@ func TestPasswordCommands(t *testing.T) {
 		{"echo pass; echo pass >&2; exit 3", "", "exit status 3"},
 		{"printf '\\033[31mred\\n' >&2; exit 1", "", "exit status 1: [31mred"},
 		{"true", "", "is empty"},
-		{"echo a; echo b", "", "more than one line"},
+		{"echo pass; echo user: me", "pass", ""},
 	} {
 		p := newPasswords(nil).of(withPassword("web1", hosts.Password{Command: []string{"/bin/sh", "-c", c.script}}))
 		text, err := p.find(t.Context(), "web1")

@@ -4,6 +4,8 @@ package tests
 
 import (
 	"fmt"
+	"os"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -101,16 +103,38 @@ func (s *site) requireSecret(runs ...*run) {
 // fixedAgent is where the host of the tests has its own agent.
 const fixedAgent = "/usr/local/bin/hdeploy-agent"
 
+// documented returns the blocks of a language in docs/security.md.
+func documented(t *testing.T, language string) []string {
+	t.Helper()
+	text, err := os.ReadFile("../../docs/security.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var blocks []string
+	for _, match := range regexp.MustCompile("(?ms)^```"+language+"\n(.*?)^```$").FindAllStringSubmatch(string(text), -1) {
+		blocks = append(blocks, match[1])
+	}
+	if len(blocks) == 0 {
+		t.Fatalf("docs/security.md has no %s block", language)
+	}
+	return blocks
+}
+
 // newFixedSite is a host whose login user may run the agent at its path as root, and
-// nothing else.
-func newFixedSite(t *testing.T, rule string) *site {
+// nothing else: by the rule of docs/security.md, with this tag.
+func newFixedSite(t *testing.T, tag string) *site {
 	t.Helper()
 	s := newSite(t, lab.HostOptions{Loader: lab.GRUB})
 	s.configure(settings{"revision": "first"})
 	s.deploy().require("committed", 0)
 	s.on("chmod 755 /nix/var/nix/daemon-socket") // as on NixOS; Debian has a group for it
 	s.on("install -m 755 /var/lib/hdeploy/agent/hdeploy-agent-* " + fixedAgent + " && rm -r /var/lib/hdeploy/agent")
-	s.on("echo 'admin ALL=(ALL:ALL) !ALL, " + rule + fixedAgent + " serve' >/etc/sudoers.d/zz-agent && chmod 440 /etc/sudoers.d/zz-agent")
+	rule := strings.NewReplacer("deploy ALL=(root) ", "admin ALL=(root) !ALL, ", "NOPASSWD: ", tag, "/run/current-system/sw/bin/hdeploy-agent", fixedAgent).
+		Replace(documented(t, "sudoers")[0])
+	if !strings.Contains(rule, "admin") || !strings.Contains(rule, fixedAgent+" serve") {
+		t.Fatalf("docs/security.md has another rule: %s", rule)
+	}
+	s.on("cat >/etc/sudoers.d/zz-agent <<'EOF'\n" + rule + "EOF\nchmod 440 /etc/sudoers.d/zz-agent && /usr/sbin/visudo -c >&2")
 	s.inventory.Lines = fmt.Sprintf("user = \"admin\"\nagent = %q", fixedAgent)
 	return s
 }
@@ -132,10 +156,13 @@ func TestLoginUserThatMayRunTheAgentAlone(t *testing.T) {
 		"nix key generate-secret", "secret-key-files", "nix.settings.trusted-public-keys", "or sign what is built here")
 	requireUntouched(t, before, s.snapshot())
 
-	// The second remedy, as it was told.
-	public := inShell(t, workstation, "cd "+s.dir+" && nix key generate-secret --key-name lab-1 >key && nix store sign --recursive --key-file key "+
-		r.Outcome.Closure+" && nix key convert-secret-to-public <key")
+	// The second remedy, as docs/security.md has it, with other places of the files.
+	here := strings.NewReplacer("/etc/nix/", s.dir+"/", "./result", r.Outcome.Closure, "\n", " &&\n")
+	keys := documented(t, "sh")
+	public := inShell(t, workstation, here.Replace(strings.TrimSpace(keys[0])))
 	s.daemonSettings("trusted-public-keys = " + public)
+	s.deploy().require("failed", 4).requireFailure("lacks a signature by a trusted key")
+	inShell(t, workstation, here.Replace(strings.TrimSpace(keys[1])))
 	s.deploy().require("committed", 0)
 	signed := s.snapshot()
 	requireRuns(t, signed, r.Outcome.Closure)
@@ -157,6 +184,24 @@ func TestLoginUserThatMayRunTheAgentAlone(t *testing.T) {
 	if uploaded := s.on("ls /var/lib/hdeploy/agent 2>/dev/null || true"); uploaded != "" {
 		t.Errorf("uploaded was %s", uploaded)
 	}
+}
+
+// The rule with a password: the agent says itself that it runs, since no shell may.
+func TestAgentAtAFixedPathWithAPassword(t *testing.T) {
+	s := newFixedSite(t, "PASSWD: ")
+	if err := s.host.WriteFile(t.Context(), "/root/password", []byte("admin:"+rootPassword+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s.on("/usr/sbin/chpasswd </root/password && rm /root/password")
+	s.daemonSettings("trusted-users = root admin")
+	s.write("password", rootPassword+"\nuser: admin\n")
+	s.write("print", "#!/bin/sh\ncat "+s.dir+"/password\n")
+	inShell(t, workstation, "chmod 700 "+s.dir+"/print")
+	s.inventory.Lines += fmt.Sprintf("\nelevation_password = { command = [%q] }", s.dir+"/print")
+	s.configure(settings{"revision": "one command, with a password"})
+	r := s.deploy().require("committed", 0)
+	requireRuns(t, s.snapshot(), r.Outcome.Closure)
+	s.requireSecret(r)
 }
 
 func TestAgentAtAFixedPathIsOfAnotherVersion(t *testing.T) {
