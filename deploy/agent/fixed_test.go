@@ -44,6 +44,7 @@ func TestWhyTheLoginUserIsNotRoot(t *testing.T) {
 		"sh: 1: doas: not found":                                                                                 program,
 		"fish: Unknown command: run0":                                                                            program,
 		"mkdir: cannot create directory '/var/lib/hdeploy': Permission denied":                                   other,
+		"sudo: sorry, you must have a tty to run sudo":                                                           "requiretty",
 		"Segmentation fault":                                                                                     "",
 		"sh: syntax error":                                                                                       "",
 		"hdeploy-agent: sudo":                                                                                    "",
