@@ -230,7 +230,7 @@ func TestAProgramOnATerminalIsSpokenWith(t *testing.T) {
 	if err := p.CloseWrite(); err != nil {
 		t.Fatal(err)
 	}
-	if n, err := p.Read(answer); err != io.EOF {
+	if n, err := p.Read(answer); !errors.Is(err, io.EOF) {
 		t.Errorf("read %q, %v", answer[:n], err)
 	}
 	if exit, err := p.Wait(); err != nil || exit.Code != 3 {

@@ -70,7 +70,7 @@ func (s *Server) runOnTerminal(stream ssh.Channel, requests <-chan *ssh.Request,
 	}()
 	ended := make(chan struct{})
 	go func() {
-		for range requests { //nolint:revive // every request of these tests is a wish to kill
+		for range requests {
 			killGroup(command, ended)
 		}
 		killGroup(command, ended)
