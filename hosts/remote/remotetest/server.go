@@ -40,6 +40,8 @@ type Options struct {
 	// Noise is printed to standard output before each command, as a careless
 	// shell profile does.
 	Noise string
+	// Terminals gives a command the terminal that it asks for.
+	Terminals bool
 	// NoPublicKeys, NoCommands, NoStreamlocal and NoForwarding turn
 	// features off.
 	NoPublicKeys, NoCommands, NoStreamlocal, NoForwarding bool
@@ -299,10 +301,18 @@ func (s *Server) session(channel ssh.NewChannel) {
 		return
 	}
 	defer stream.Close()
+	terminal := false
 	for request := range requests {
 		var payload struct{ Text string }
 		ssh.Unmarshal(request.Payload, &payload)
 		switch {
+		case request.Type == "pty-req" && s.options.Terminals:
+			terminal = true
+			request.Reply(true, nil)
+		case request.Type == "exec" && terminal:
+			request.Reply(true, nil)
+			s.runOnTerminal(stream, requests, payload.Text)
+			return
 		case request.Type == "exec" && !s.options.NoCommands:
 			request.Reply(true, nil)
 			s.run(stream, requests, payload.Text)
