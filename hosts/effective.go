@@ -29,7 +29,8 @@ func Effective(h Host) []Setting {
 		prefix := "profiles." + dotted(p.Name) + "."
 		own := settingsOf(prefix, profileKeys(), draft)
 		all = append(all, slices.DeleteFunc(own, func(s Setting) bool {
-			return strings.HasPrefix(s.Key, prefix+"timeouts.") && !h.Origins.Said(s.Key) // it is the host's
+			ofHost := p.Kind == KindNixOS || strings.HasPrefix(s.Key, prefix+"timeouts.")
+			return ofHost && !h.Origins.Said(s.Key) // the host's own settings have said it
 		})...)
 	}
 	return withOrigins(all, h.Origins)

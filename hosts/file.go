@@ -77,8 +77,11 @@ func (d *decoder) inventory(root *node) *Inventory {
 	levels := d.levels(file)
 	var all []*settings
 	d.each("hosts", file.hosts, func(f *field) { all = append(all, levels.host(f)) })
-	if root.field("hosts") == nil {
+	switch f := root.field("hosts"); {
+	case f == nil:
 		d.fail(position{1, 1}, "[hosts.web1]", "the file names no host")
+	case f.value.kind == kindTable && len(f.value.fields) == 0:
+		d.fail(f.at, "[hosts.web1]", "the file names no host")
 	}
 	levels.refuseUnusedTags(all)
 	r := newResolver(d, inv, jumps, all)

@@ -192,11 +192,11 @@ func (r *resolver) refuseDuplicates() {
 			seen[place] = host
 			continue
 		}
-		what := "the address and port of"
+		what := "has the address and port of"
 		if host.Local {
-			what = "this machine, as is"
+			what = "is the machine that hdeploy runs on, as is"
 		}
-		r.d.fail(host.header, "one of the two, with several profiles", "host %s has %s host %s, in line %d", host.Name, what, other.Name, other.header.line)
+		r.d.fail(host.header, "one of the two, with several profiles", "host %s %s host %s in line %d", host.Name, what, other.Name, other.header.line)
 	}
 }
 

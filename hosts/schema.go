@@ -28,11 +28,75 @@ func Schema(kinds Kinds) ([]byte, error) {
 	root["$id"] = SchemaURL
 	root["title"] = "deploy.toml of hdeploy"
 	root["required"] = []string{"hosts"}
-	text, err := json.MarshalIndent(root, "", "  ")
+	text, err := json.Marshal(root)
+	var plain map[string]any
+	if err == nil {
+		err = json.Unmarshal(text, &plain)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("write the schema: %v", err)
 	}
+	share(plain)
+	if text, err = json.MarshalIndent(plain, "", "  "); err != nil {
+		return nil, fmt.Errorf("write the schema: %v", err)
+	}
 	return append(text, '\n'), nil
+}
+
+// share moves the descriptions of keys that several tables have to one place.
+func share(root map[string]any) {
+	count := map[string]int{}
+	eachProperty(root, func(properties map[string]any, key string) { count[asText(properties[key])]++ })
+	definitions := map[string]any{}
+	names := map[string]string{}
+	eachProperty(root, func(properties map[string]any, key string) {
+		const worthwhile = 80 // bytes; a reference takes some, too
+		text := asText(properties[key])
+		if count[text] < 2 || len(text) < worthwhile {
+			return
+		}
+		name, known := names[text]
+		for n := 1; !known; n++ {
+			name = key
+			if n > 1 {
+				name = fmt.Sprintf("%s-%d", key, n)
+			}
+			if _, taken := definitions[name]; !taken {
+				definitions[name], names[text], known = properties[key], name, true
+			}
+		}
+		properties[key] = map[string]any{"$ref": "#/definitions/" + name}
+	})
+	root["definitions"] = definitions
+}
+
+// asText is a schema as a key of a map: JSON sorts what it writes.
+func asText(value any) string {
+	text, err := json.Marshal(value)
+	if err != nil {
+		return ""
+	}
+	return string(text)
+}
+
+// eachProperty calls do for every property of every table in a schema, the outer ones
+// first. It looks into what do has left there.
+func eachProperty(value any, do func(properties map[string]any, key string)) {
+	switch value := value.(type) {
+	case []any:
+		for _, item := range value {
+			eachProperty(item, do)
+		}
+	case map[string]any:
+		if properties, ok := value["properties"].(map[string]any); ok {
+			for _, key := range sortedNames(properties) {
+				do(properties, key)
+			}
+		}
+		for _, key := range sortedNames(value) {
+			eachProperty(value[key], do)
+		}
+	}
 }
 
 func textSchema(pattern string) schema {

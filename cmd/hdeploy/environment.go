@@ -44,8 +44,8 @@ func withEnvironment(app *cli.App, arranged []string, s streams) (words []string
 		name := flag.Names()[0]
 		variable := variables()[name]
 		value := s.env(variable)
-		// --json is a way to say --output, which then comes before the environment.
-		if variable == "" || value == "" || given[name] || name == "output" && given["json"] {
+		overruled := slices.ContainsFunc(insteadOf(name), func(other string) bool { return given[other] })
+		if variable == "" || value == "" || given[name] || overruled {
 			continue
 		}
 		if !takesValue(flag) {
@@ -57,6 +57,18 @@ func withEnvironment(app *cli.App, arranged []string, s streams) (words []string
 		added[name] = true
 	}
 	return slices.Concat(arranged[:end], options, arranged[end:]), added, nil
+}
+
+// insteadOf are options that say something else in the place of one: on the command
+// line they come before its variable, and contradict it only there.
+func insteadOf(option string) []string {
+	switch option {
+	case "output":
+		return []string{"json"}
+	case "flake":
+		return []string{"recorded", "no-flake"}
+	}
+	return nil
 }
 
 // environmentKey is where the library keeps, for the commands, which options come

@@ -176,7 +176,7 @@ func (o initOptions) tell(s streams, list []initHost) error {
 	if o.output == display.JSON {
 		return printJSONLines(s, []initJSON{{schemaJSON: schemaOf("init"), File: o.path, Flake: o.flake, Hosts: names}})
 	}
-	text := "wrote " + near(s.Dir, o.path) + " with " + strings.Join(names, ", ") + "\n"
+	text := "wrote " + near(s.Dir, o.path) + " with " + strings.Join(names, ", ")
 	return write(s, []byte(hanging(text, "  ")+"\n  next: hdeploy switch --dry-run "+names[0]+"\n"))
 }
 
@@ -242,7 +242,8 @@ const initDefaults = `
 # timeouts = { confirm = "2m" }        # the wait before a host goes back
 `
 
-const initHostHints = `# host_keys = ["ssh-ed25519 AAAA..."]  # a refused connection shows the real key
+const initHostHints = `# address   = "192.0.2.10"             # where the name of the host is none
+# host_keys = ["ssh-ed25519 AAAA..."]  # a refused connection shows the real key
 # tags      = ["server"]               # hdeploy switch @server
 # probes    = ["no-new-failed-units"]  # what must be well for a system to stay
 `
@@ -255,10 +256,7 @@ func initFile(flake string, list []initHost) string {
 	b.WriteString(initDefaults)
 	for _, h := range list {
 		b.WriteString("\n[hosts." + tableName(h.name) + "]\n")
-		switch {
-		case h.address == "":
-			b.WriteString("# address = \"" + h.name + ".example.org\"    # where it is not called by its name\n")
-		case h.address != h.name:
+		if h.address != "" && h.address != h.name {
 			b.WriteString(hosts.Setting{Key: "address", Value: h.address}.TOML(lineWidth) + "\n")
 		}
 		if h == list[0] {
