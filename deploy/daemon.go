@@ -17,9 +17,10 @@ const daemonSocket = "/nix/var/nix/daemon-socket/socket"
 
 // dialDaemon connects to the host's Nix daemon as root: by its socket where the
 // login is root's, otherwise, and where forwarding is off, by a program. The daemon
-// trusts only root to import what nobody signed.
+// trusts only root, and whom it was told to, to import what nobody signed. Where the
+// agent at its fixed path is all that may run as root, the login user imports.
 func (h *hostRun) dialDaemon(ctx context.Context) (net.Conn, error) {
-	if h.conn.IsRoot() {
+	if h.conn.IsRoot() || h.Agent != "" {
 		c, err := h.conn.DialUnix(ctx, daemonSocket)
 		if !errors.Is(err, remote.ErrForwardingOff) {
 			return c, err
@@ -34,11 +35,18 @@ func (h *hostRun) startDaemon(ctx context.Context) (net.Conn, error) {
 	mark := "hdeploy-" + rand.Text()
 	program := filepath.Join(h.facts.Running, "sw/bin/nix-daemon")
 	command := remote.Command{Argv: []string{"/bin/sh", "-c", "echo " + mark + `; exec "$0" --stdio`, program}}
-	process, err := h.conn.StartElevated(ctx, command, &h.daemonSaid)
+	process, err := h.startImporter(ctx, command)
 	if err != nil {
 		return nil, err
 	}
 	return &behindNoise{Process: process, mark: []byte(mark + "\n")}, nil
+}
+
+func (h *hostRun) startImporter(ctx context.Context, command remote.Command) (*remote.Process, error) {
+	if h.Agent != "" {
+		return h.conn.Start(ctx, command.Argv, &h.daemonSaid)
+	}
+	return h.conn.StartElevated(ctx, command, &h.daemonSaid)
 }
 
 // noiseLimit is how much a login shell may print before the mark.

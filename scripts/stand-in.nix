@@ -51,7 +51,13 @@
     {
       lib = {
         licenses.mit = "mit";
-        types.package = "package";
+        types = {
+          package = "package";
+          bool = "bool";
+          str = "str";
+          listOf = type: "list of ${type}";
+        };
+        optional = condition: value: if condition then [ value ] else [ ];
         mkOption = option: option // { isOption = true; };
         mkEnableOption = description: self.lib.mkOption { inherit description; default = false; };
         mkDefault = value: value;

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"io"
 	"regexp"
-	"strings"
 	"sync"
 )
 
@@ -130,10 +129,8 @@ func (d *dialogue) cutReady() (before, rest []byte, found bool) {
 }
 
 // prompt is a question of a program that cannot be told how to ask: the last line,
-// which is not ended, and what some terminals are told before and after it.
+// which is not ended.
 var prompt = regexp.MustCompile(`(?i)\b(password|passwort|passphrase|mot de passe|contraseña|wachtwoord|hasło)[^\n:]*[:：]\s?$`)
-
-var terminalCode = regexp.MustCompile("\x1b\\[[0-9;?]*[a-zA-Z]|\x1b\\][^\a\x1b]*(\a|\x1b\\\\)|\r")
 
 // questionAt is where an unanswered question begins, -1 where there is none.
 func (d *dialogue) questionAt() int {
@@ -141,7 +138,7 @@ func (d *dialogue) questionAt() int {
 		return at
 	}
 	line := bytes.LastIndexByte(d.said, '\n') + 1
-	if prompt.MatchString(terminalCode.ReplaceAllString(strings.ToValidUTF8(string(d.said[line:]), ""), "")) {
+	if prompt.Match(d.said[line:]) {
 		return line
 	}
 	return -1

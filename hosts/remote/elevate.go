@@ -62,7 +62,6 @@ func (c *Conn) StartElevated(ctx context.Context, command Command, stderr io.Wri
 		p, err = c.Start(lives, slices.Concat(prefix, command.Argv), d)
 	default:
 		if c.local != nil { // it asks on the terminal of this process, if there is one
-			d.begins()
 			return c.Start(lives, slices.Concat(c.target.Elevation[:1], asking(options), command.Argv), d)
 		}
 		prefix := slices.Concat(c.target.Elevation[:1], asking(options))
@@ -99,6 +98,11 @@ const (
 	answeredLimit = 60 * time.Second
 )
 
+// beforeTyping is how long a question on a terminal stands before it is answered: the
+// agent of polkit asks first, and then throws away what was typed. Nothing tells when it
+// has done that.
+const beforeTyping = time.Second
+
 // converse answers the question for a password, until the program runs or has ended.
 func (c *Conn) converse(ctx context.Context, p *Process, d *dialogue) error {
 	asked, err := c.await(ctx, p, d, askedLimit)
@@ -122,6 +126,13 @@ func (c *Conn) converse(ctx context.Context, p *Process, d *dialogue) error {
 // answer types the password. A second question means that it was wrong; so does an
 // end with one of the words for that.
 func (c *Conn) answer(ctx context.Context, p *Process, d *dialogue, password string) error {
+	if p.tty != nil {
+		select {
+		case <-time.After(beforeTyping):
+		case <-ctx.Done():
+			return c.canceled(ctx)
+		}
+	}
 	if _, err := p.terminal().Write([]byte(password + "\n")); err != nil {
 		if lost := c.lostError(); lost != nil {
 			return lost

@@ -35,7 +35,7 @@ func (c *Conn) startOnTerminal(ctx context.Context, argv []string, d *dialogue) 
 	tty.read = make(chan struct{})
 	go func() {
 		defer close(tty.read)
-		_, _ = io.Copy(made, tty) // a lost connection is told by Wait
+		_, _ = io.Copy(&uncoded{to: made}, tty) // a lost connection is told by Wait
 		<-tty.finished
 		made.over()
 		d.over()
@@ -118,3 +118,37 @@ func requestTerminal(channel ssh.Channel) error {
 	}
 	return err
 }
+
+// uncoded drops what acts on a terminal: run0 colours it, if only to end that.
+type uncoded struct {
+	to io.Writer
+	// within is the byte that began a code: escape, bracket for CSI and OSC.
+	within byte
+}
+
+func (u *uncoded) Write(p []byte) (int, error) {
+	text := make([]byte, 0, len(p))
+	for _, b := range p {
+		switch {
+		case u.within == 0 && b == escape:
+			u.within = escape
+		case u.within == 0 && b != '\r':
+			text = append(text, b)
+		case u.within == escape && (b == '[' || b == ']'):
+			u.within = b
+		case u.within == '[' && (b < '@' || b > '~'):
+		case u.within == ']' && b != bell && b != escape:
+		case u.within == ']' && b == escape:
+			u.within = escape // the end of it is a code of its own
+		default:
+			u.within = 0
+		}
+	}
+	_, err := u.to.Write(text)
+	return len(p), err
+}
+
+const (
+	escape = 0x1b
+	bell   = 0x07
+)

@@ -1,20 +1,71 @@
 # What a host can have of hdeploy before anybody deploys to it. Without this module
-# everything works too: then the agent leaves a unit like this one for the next boot
-# while a deployment is under way, where /etc can be written and lasts.
+# everything works too: then the agent is uploaded and run as root by whatever sudo
+# allows, and leaves a unit like this one for the next boot while a deployment is under
+# way, where /etc can be written and lasts.
 { config, lib, ... }:
 let
   cfg = config.services.hdeploy;
+
+  # One path for all versions: what sudo and doas allow, and `agent` in deploy.toml.
+  path = "/run/current-system/sw/bin/hdeploy-agent";
 in
 {
   options.services.hdeploy = {
-    enable = lib.mkEnableOption "settling, at boot, what a deployment by hdeploy left unfinished";
+    enable = lib.mkEnableOption "the agent of hdeploy at ${path}, which also settles, at boot, what a deployment left unfinished";
     agent = lib.mkOption {
       type = lib.types.package;
-      description = "The package of hdeploy-agent that settles at boot.";
+      description = "The package of hdeploy-agent.";
+    };
+    users = lib.mkOption {
+      type = lib.types.listOf lib.types.str;
+      default = [ ];
+      example = [ "deploy" ];
+      description = ''
+        Login users that may run `${path} serve` as root, and by this rule nothing else.
+        The agent activates what it is told to: whoever may run it is root in effect.
+      '';
+    };
+    requirePassword = lib.mkOption {
+      type = lib.types.bool;
+      default = false;
+      description = "Whether these users are asked for their password: `elevation_password` in deploy.toml.";
+    };
+    trusted = lib.mkOption {
+      type = lib.types.bool;
+      default = false;
+      description = ''
+        Whether these users may import paths that nobody signed (`nix.settings.trusted-users`).
+        Otherwise closures need a signature by one of `nix.settings.trusted-public-keys`.
+      '';
     };
   };
 
   config = lib.mkIf cfg.enable {
+    environment.systemPackages = [ cfg.agent ];
+
+    security.sudo.extraRules = lib.mkIf (cfg.users != [ ]) [
+      {
+        inherit (cfg) users;
+        runAs = "root";
+        commands = [
+          {
+            command = "${path} serve";
+            options = lib.optional (!cfg.requirePassword) "NOPASSWD";
+          }
+        ];
+      }
+    ];
+    security.doas.extraRules = lib.mkIf (cfg.users != [ ]) [
+      {
+        inherit (cfg) users;
+        runAs = "root";
+        noPass = !cfg.requirePassword;
+        cmd = path;
+        args = [ "serve" ];
+      }
+    ];
+    nix.settings.trusted-users = lib.mkIf cfg.trusted cfg.users;
+
     # The agent knows a unit of its own by this name, which this one goes before.
     systemd.services.hdeploy-resume = {
       description = "hdeploy: settle what the boot before left";
