@@ -31,7 +31,7 @@ func serve(ctx context.Context, in io.Reader, out io.Writer) error {
 	seeing, cancel := context.WithTimeout(ctx, settleLimit)
 	_ = a.engine.See(seeing)
 	cancel()
-	return protocol.Serve(ctx, in, out, protocol.Hello{Protocol: protocol.Version, Program: protocol.Release}, a.handle)
+	return protocol.Serve(ctx, in, out, protocol.Own(), a.handle)
 }
 
 // agent answers the methods of the protocol.
