@@ -269,6 +269,9 @@ func (inv *Inventory) matching(name string) []Host {
 			found = append(found, host)
 		}
 	}
+	if name == localHost && len(found) == 0 {
+		return inv.here()
+	}
 	return found
 }
 
