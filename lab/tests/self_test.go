@@ -18,7 +18,6 @@ import (
 // self is a host that has hdeploy and its own flake, and deploys itself.
 type self struct {
 	*site
-	config string
 }
 
 func newSelf(t *testing.T) self {
@@ -93,13 +92,15 @@ func TestAMachineDeploysItself(t *testing.T) {
 	before := s.snapshot()
 	s.runs("unchanged", 0, "switch", hostName)
 	requireUntouched(t, before, s.snapshot())
+	s.configured("[hosts."+hostName+"]", settings{"revision": "1"}) // it is called so
+	s.runs("unchanged", 0, "switch", "localhost")
+	requireUntouched(t, before, s.snapshot())
 
 	// The name of the machine is enough.
 	s.configured("[hosts.localhost]\nattribute = \"nixosConfigurations."+hostName+".config.system.build.toplevel\"", settings{"revision": "2"})
 	second := s.runs("committed", 0, "switch", "localhost")
 
 	// What is bad is taken back by itself, and by hand.
-	before = s.snapshot()
 	s.configured(byAddress, settings{"revision": "3", "faults": settings{"failUnit": "at-once"}})
 	s.runs("rolled-back", 7, "switch", hostName)
 	requireRuns(t, s.snapshot(), second.Outcome().Closure)
