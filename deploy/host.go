@@ -138,16 +138,20 @@ func (h *hostRun) ssh(command string) string {
 	if h.Local {
 		return h.here(command)
 	}
-	s := "ssh "
-	if h.Port != 22 {
-		s += fmt.Sprintf("-p %d ", h.Port)
+	at := remote.Target{Address: h.Address, Port: h.Port, User: h.User, Elevation: h.Elevation}
+	if h.conn != nil && h.Confirm != nil {
+		at = h.conn.Target() // where it was seen last
 	}
-	s += h.User + "@" + h.Address
+	s := "ssh "
+	if at.Port != 22 {
+		s += fmt.Sprintf("-p %d ", at.Port)
+	}
+	s += at.User + "@" + at.Address
 	if command == "" {
 		return s
 	}
-	if h.User != "root" {
-		command = strings.Join(h.Elevation, " ") + " " + command
+	if at.User != "root" {
+		command = strings.Join(at.Elevation, " ") + " " + command
 	}
 	return s + " " + command
 }

@@ -74,7 +74,10 @@ func complete(s streams, words []string) []candidate {
 	if typed.value != nil {
 		return matching(values(typed.value), last)
 	}
-	if strings.HasPrefix(last, "-") && !typed.ended {
+	if typed.ended {
+		return nil // what stands there is Nix's
+	}
+	if strings.HasPrefix(last, "-") {
 		if name, value, ok := strings.Cut(last, "="); ok {
 			return attached(findFlag(typed.flags, name), name, value)
 		}
