@@ -54,7 +54,7 @@ func TestNixVersions(t *testing.T) {
 			s.inventory.Lines = `build = "host"`
 			s.configure(bulk("there"))
 			r = s.startSwitch(command{env: env}).wait().require("committed", 0)
-			requireNotHere(t, r.Outcome.Closure)
+			s.requireNotHere(r.Outcome.Closure)
 			requireRuns(t, s.snapshot(), r.Outcome.Closure)
 
 			s.inventory.Lines = ""
