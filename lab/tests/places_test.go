@@ -37,7 +37,7 @@ func (s *site) newBuilder() *lab.Host {
 		}
 	})
 	inShell(s.t, builder, "timeout 50 systemctl is-system-running --wait || systemctl is-system-running | grep -q degraded")
-	s.inventory.Tables += fmt.Sprintf("[hosts.builder]\naddress = %q\nhost_keys = [%q]\n", builder.Address, builder.HostKey())
+	s.inventory.Tables += fmt.Sprintf("[hosts.builder]\nuser = \"admin\"\naddress = %q\nhost_keys = [%q]\n", builder.Address, builder.HostKey())
 	return builder
 }
 
