@@ -225,7 +225,7 @@ func (h *hostRun) described() protocol.Toplevel {
 }
 
 // builtItself says that the host has built the closure, and needs no copy.
-func (h *hostRun) builtItself() bool { return h.place != nil && h.place.host == h }
+func (h *hostRun) builtItself() bool { return h.place != nil && h.place.host.Name == h.Name }
 
 // bring makes the closure be on the host. What the host has built itself was collected
 // there, if it is wanted again.
