@@ -68,6 +68,14 @@ func (s Store) options() ([]string, error) {
 	return args, nil
 }
 
+// expected tells the remarks of a daemon that keeps to its own settings, which are those
+// that it was given back, because it does not trust this user.
+func (s Store) expected(remark string) bool {
+	name, found := cutBoth(remark, "ignoring the client-specified setting '", "', because it is a restricted setting and you are not a trusted user")
+	_, ours := s.Settings[name]
+	return found && ours
+}
+
 // BuildIn builds a derivation of this machine's store in another store. What the
 // build needs is copied there, and its result stays: nothing here or there keeps a
 // collection from it once the call has returned.
@@ -84,6 +92,7 @@ func (n *Nix) BuildIn(ctx context.Context, store Store, d Derivation, on func(Pr
 	}
 	t := newTracker(building, on)
 	t.count.Unit, t.counted.Unit = "derivations", "derivations"
+	t.remark = store.expected
 	// A link would dangle here.
 	args := arguments("build", append(installables, "--no-link", "--store", store.URI, "--eval-store", "auto")...)
 	_, err = n.run(ctx, "build", slices.Concat(args, options, n.Extra), t)

@@ -139,6 +139,7 @@ func (n *Nix) Copy(ctx context.Context, c Transfer, on func(Progress)) error {
 	}
 	t := newTracker(copying, on)
 	t.sizes = c.Sizes
+	t.remark = c.To.expected
 	t.count.Unit, t.counted.Unit = "bytes", "bytes"
 	_, err = n.run(ctx, "copy", args, t)
 	return err

@@ -294,6 +294,25 @@ func TestBuildInArguments(t *testing.T) {
 	}
 }
 
+// A daemon that does not trust this user keeps its own settings, as it was asked to.
+func TestExpectedRemarks(t *testing.T) {
+	log, err := os.ReadFile("testdata/2.26/copy-untrusted.log")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for given, want := range map[string]int{"sandbox": 1, "cores": 2} {
+		told := &recorder{}
+		n := fakeNix(t, "cat >&2 <<'E'\n"+string(log)+"E")
+		to := Store{URI: "unix:///s", Settings: map[string]string{given: ""}}
+		if err := n.Copy(t.Context(), Transfer{To: to, Paths: []string{"/nix/store/a-x"}}, told.add); err != nil {
+			t.Fatal(err)
+		}
+		if notes := told.notes(); len(notes) != want {
+			t.Errorf("%s: %q", given, notes)
+		}
+	}
+}
+
 func TestClosure(t *testing.T) {
 	n := fakeNix(t, `printf '/nix/store/a-x  \t    120\n/nix/store/b-y\t        1025312\n'`)
 	sizes, err := n.Closure(t.Context(), "/nix/store/a-x")

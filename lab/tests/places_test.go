@@ -139,6 +139,30 @@ func TestGarbageCollectionWhileTheHostBuilds(t *testing.T) {
 	s.on("nix-store --verify --check-contents")
 }
 
+// A host that is lost while it builds is noticed, and has not changed.
+func TestTheHostIsLostWhileItBuilds(t *testing.T) {
+	s := newSite(t, lab.HostOptions{})
+	s.inventory.Lines = `build = "host"`
+	before := s.snapshot()
+	s.configure(settings{"revision": "lost", "payloadMiB": 512, "payloadPaths": 4, "payloadSeed": "lost"})
+	r := s.startSwitch(command{})
+	r.await("a build that runs", func(e event.Event) bool {
+		return e.Phase == event.Build && e.Progress != nil && strings.HasPrefix(e.Progress.Activity, "payload")
+	})
+	s.powerCut()
+	since := time.Now()
+	r.wait().require("failed", 3).requireFailure("connection was lost")
+	if took := time.Since(since); took > 40*time.Second {
+		t.Errorf("it took %v to see that the host was gone", took)
+	}
+	s.powerOn()
+	if after := s.snapshot(); after.Running != before.Running || after.Profile != before.Profile {
+		t.Error("it runs or boots something else")
+	}
+	s.configure(bulk("after"))
+	s.deploy().require("committed", 0)
+}
+
 func TestBuildOnAnotherHost(t *testing.T) {
 	s := newSite(t, lab.HostOptions{})
 	builder := s.newBuilder()
