@@ -80,3 +80,15 @@ func TestJudgedByWhatTheHostTells(t *testing.T) {
 	h.builtThere.Switches = false
 	refusal(t, h.checkSystem(), "judge", "is not a NixOS system")
 }
+
+// A check builds nowhere but here, and says so.
+func TestCheckDoesNotBuildElsewhere(t *testing.T) {
+	h := web1(t)
+	h.Build = "host"
+	c := &checkup{hostRun: h}
+	c.run.buildFor(t.Context(), []*checkup{c}) // there is no nix to call
+	c.newSystem(t.Context())
+	if len(c.findings) != 1 || !strings.Contains(c.findings[0].Cause, "is built on web1") || c.unbuilt != nil {
+		t.Errorf("got %+v", c.findings)
+	}
+}
