@@ -27,3 +27,16 @@ type Toplevel struct {
 	Kernel map[string]string `json:"kernel,omitempty"`
 	Bytes  map[string]int64  `json:"bytes,omitempty"`
 }
+
+// MethodNixSettings asks how the host's own Nix builds and fetches: NixSettingsRequest
+// -> NixSettings.
+const MethodNixSettings = "nix-settings"
+
+// NixSettingsRequest asks for all of NixSettings.
+type NixSettingsRequest struct{}
+
+// NixSettings are those of the host's nix.conf that its daemon would otherwise take from
+// a client that it trusts, by name. One that is not set there is empty.
+type NixSettings struct {
+	Settings map[string]string `json:"settings"`
+}
