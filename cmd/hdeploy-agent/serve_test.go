@@ -33,7 +33,7 @@ func TestRequestsAreRefused(t *testing.T) {
 		{"log of a path", protocol.MethodLog, `{"id":"../../etc/passwd"}`, "not a transaction id"},
 		{"watch of a path", protocol.MethodWatch, `{"id":".."}`, "not a transaction id"},
 		{"start of a bad id", protocol.MethodStart, `{"id":"x"}`, "not a transaction id"},
-		{"start of another profile", protocol.MethodStart, `{"id":"abcd1234","profile":"/etc"}`, "not the system profile"},
+		{"start of another profile", protocol.MethodStart, `{"id":"abcd1234","profile":"/etc","new":"/nix/store/00000000000000000000000000000000-a","limits":{"activation":1,"confirm":1,"commit":1,"rollback":1,"grace":1}}`, "not the system profile"},
 		{"start of a path", protocol.MethodStart, `{"id":"abcd1234","profile":"/nix/var/nix/profiles/system","new":"` + top + `"}`, "not a store path"},
 		{"start without an end", protocol.MethodStart, `{"id":"abcd1234","profile":"/nix/var/nix/profiles/system","new":"/nix/store/00000000000000000000000000000000-a"}`, "limit"},
 		{"start with a last resort that is none", protocol.MethodStart, `{"id":"abcd1234","profile":"/nix/var/nix/profiles/system","new":"/nix/store/00000000000000000000000000000000-a","last_resort":"explode"}`, "last resort"},
@@ -106,7 +106,7 @@ func TestTheAgentLinksLittle(t *testing.T) {
 // The agent is built as scripts/build does it.
 func TestTheAgentIsSmallAndStatic(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "agent")
-	build := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w", "-o", file, ".")
+	build := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-tags", "nethttpomithttp2", "-ldflags", "-s -w", "-o", file, ".")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOFLAGS=")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
