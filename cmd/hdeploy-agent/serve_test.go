@@ -17,7 +17,7 @@ import (
 )
 
 func TestArgumentsOfPeopleAreRefused(t *testing.T) {
-	for _, args := range [][]string{nil, {"help"}, {"supervise"}, {"supervise", "../x"}, {"deadman", "A"}, {"deadman", id, "more"}, {"switch"}, {"switch", "result"}, {"serve", "now"}} {
+	for _, args := range [][]string{nil, {"help"}, {"supervise"}, {"supervise", "../x"}, {"deadman", "A"}, {"deadman", id, "more", "words"}, {"attach", id, "app"}, {"switch"}, {"switch", "result"}, {"serve", "now"}} {
 		if err := run(context.Background(), args); err == nil || !strings.Contains(err.Error(), "run by hdeploy") {
 			t.Errorf("%q: %v", args, err)
 		}
