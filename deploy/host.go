@@ -99,6 +99,10 @@ type hostRun struct {
 	act         transaction.Action
 	hereResults []probe.Result
 	blamed      *hostRun
+	// elevation is how the login user may become root, where that is not tried first:
+	// every profile is the user's own.
+	elevation []string
+	own       bool
 }
 
 func newHostRun(r *run, h hosts.Host) *hostRun {
@@ -208,6 +212,9 @@ func (h *hostRun) preflight(ctx context.Context) (err error) {
 		return h.connectionFailure("connect", err)
 	}
 	h.use(conn, a)
+	if err := h.orElevated(ctx); err != nil {
+		return err
+	}
 	if err := h.checkHost(); err != nil {
 		return err
 	}

@@ -7,7 +7,7 @@ import (
 	"github.com/hbohlen/hdeploy/hosts/remote"
 )
 
-// The scripts run under /bin/sh as root and look programs up where NixOS has them.
+// The scripts run under /bin/sh, as root or as the owner of a profile, and look programs up where NixOS has them.
 
 const (
 	dir = "/var/lib/hdeploy/agent"
@@ -20,7 +20,7 @@ const (
 
 const prologue = `PATH=/run/current-system/sw/bin:/run/wrappers/bin:/usr/bin:/bin; export PATH; umask 077
 case "$(uname -s)-$(uname -m)" in %s*) echo "$(uname -s) $(uname -m)" >&2; exit 99;; esac
-d=/var/lib/hdeploy/agent; a=$d/hdeploy-agent-$h
+d=/var/lib/hdeploy/agent; [ "$(id -u)" = 0 ] || d=$HOME/.local/state/hdeploy/agent; a=$d/hdeploy-agent-$h
 `
 
 // caseArms sets h to the hash of the agent for the machine's platform.
@@ -60,7 +60,7 @@ func installScript(upload string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return fmt.Sprintf(prologue, arms) + fmt.Sprintf(`mkdir -p "$d" && chmod 700 /var/lib/hdeploy "$d" || exit 1
+	return fmt.Sprintf(prologue, arms) + fmt.Sprintf(`mkdir -p "$d" && chmod 700 "${d%%/agent}" "$d" || exit 1
 t=$(mktemp "$d/.upload-XXXXXXXX") || exit 1
 cat < %s > "$t" || { rm -f "$t"; exit 1; }
 if [ "$(sha256sum < "$t")" != "$h  -" ]; then rm -f "$t"; exit 98; fi
