@@ -113,7 +113,7 @@ func (h *hostRun) dialDaemon(ctx context.Context) (net.Conn, error) {
 			return c, err
 		}
 	}
-	program := filepath.Join(h.facts.Running, "sw/bin/nix-daemon")
+	program := filepath.Join(h.programs(), "sw/bin/nix-daemon")
 	return h.conn.Start(ctx, h.conn.Elevated([]string{program, "--stdio"}), &h.daemonSaid)
 }
 
@@ -124,7 +124,7 @@ func (h *hostRun) copyFailure(err, link error) error {
 	switch said := h.daemonSaid.LastLine(); {
 	case said != "":
 		f.Cause = fmt.Errorf("the Nix daemon could not be started on the host: %s", said)
-		f.Next = h.ssh("ls -l " + filepath.Join(h.facts.Running, "sw/bin/nix-daemon"))
+		f.Next = h.ssh("ls -l " + filepath.Join(h.programs(), "sw/bin/nix-daemon"))
 	case h.conn.Err() != nil || link != nil && !diskFull:
 		if link == nil {
 			link = h.conn.Err()

@@ -254,3 +254,11 @@ func (h *hostRun) finishAll(ctx context.Context) event.Outcome {
 func undone(by *hostRun, why string) string {
 	return fmt.Sprintf("profile %s failed: %s", by.profile.Name, why)
 }
+
+// programs is the system whose programs the host runs, whatever the profile is.
+func (h *hostRun) programs() string {
+	if h.of != nil {
+		return "/run/current-system"
+	}
+	return h.facts.Running
+}

@@ -23,7 +23,9 @@ func TestHomeManagerNeedsNoRootWhereItsUserLingers(t *testing.T) {
 	k := profileKinds()[0]
 	declared := profileTable + k.lines
 	s.inventory.Lines, s.inventory.Tables = "system = false\nuser = \"admin\"", declared
-	revision := func(number string, faults settings) { s.profile(profileName, k.fixed, settings{"revision": number}, faults) }
+	revision := func(number string, faults settings) {
+		s.profile(profileName, k.fixed, settings{"revision": number}, faults)
+	}
 
 	// Without linger the units of the user end with the login: root watches.
 	revision("1", nil)
