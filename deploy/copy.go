@@ -112,7 +112,7 @@ func (h *hostRun) copyFailure(err, link error) error {
 		h.distrusted(f, failed)
 	case said != "":
 		f.Cause = fmt.Errorf("the Nix daemon could not be started on the host: %s", said)
-		f.Next = h.ssh("ls -l " + filepath.Join(h.facts.Running, "sw/bin/nix-daemon"))
+		f.Next = h.ssh("ls -l " + filepath.Join(h.programs(), "sw/bin/nix-daemon"))
 	case h.conn.Err() != nil || link != nil && !diskFull:
 		if link == nil {
 			link = h.conn.Err()

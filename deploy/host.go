@@ -108,6 +108,10 @@ type hostRun struct {
 	act         transaction.Action
 	hereResults []probe.Result
 	blamed      *hostRun
+	// elevation is how the login user may become root, where that is not tried first:
+	// every profile is the user's own.
+	elevation []string
+	own       bool
 }
 
 func newHostRun(r *run, h hosts.Host) *hostRun {
@@ -195,6 +199,9 @@ func (h *hostRun) preflight(ctx context.Context) (err error) {
 	}
 	h.use(conn, a)
 	if err := h.checkSelf(); err != nil {
+		return err
+	}
+	if err := h.orElevated(ctx); err != nil {
 		return err
 	}
 	if err := h.checkHost(); err != nil {

@@ -213,10 +213,13 @@ func keep(ctx context.Context, running string, p protocol.StartRequest) error {
 }
 
 func validStart(p protocol.StartRequest) error {
+	if err := validRequest(p); err != nil {
+		return err
+	}
 	if p.Profile != profiles.System {
 		return refuse("not the system profile: %q", p.Profile)
 	}
-	return validRequest(p)
+	return nil
 }
 
 // validRequest checks what every profile's transaction has.
