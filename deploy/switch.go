@@ -9,6 +9,7 @@
 package deploy
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"sync"
@@ -17,6 +18,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/hbohlen/hdeploy/deploy/event"
+	"github.com/hbohlen/hdeploy/deploy/git"
 	"github.com/hbohlen/hdeploy/deploy/nix"
 )
 
@@ -65,6 +67,10 @@ type run struct {
 	only string
 	// revision is known, or asked for, once something is built for a transaction.
 	revision *asking
+	// tree is how the flake's git tree stands, nil where it is in none; treeUnknown is
+	// why that could not be asked.
+	tree        *git.Tree
+	treeUnknown error
 }
 
 // onClose registers what ends with the run.
@@ -129,6 +135,7 @@ func (r *run) evaluateAndLook(ctx context.Context, hostRuns []*hostRun) error {
 	var evalErr error
 	var group sync.WaitGroup
 	group.Go(func() { evaluated, evalErr = r.evaluate(ctx) })
+	group.Go(func() { r.lookAtTree(ctx) })
 	// No host is contacted before it is known that this Nix can be used.
 	if err := r.checkNix(ctx); err != nil && ctx.Err() == nil {
 		group.Wait()
@@ -146,9 +153,10 @@ func (r *run) evaluateAndLook(ctx context.Context, hostRuns []*hostRun) error {
 		}
 		h.system = evaluated[h.Name]
 		if h.failure == nil && r.Goal != GoalBuild {
-			h.fail(h.checkArchitecture())
+			h.fail(cmp.Or(h.checkArchitecture(), h.checkName()))
 		}
 	}
+	r.judgeTree(ctx, hostRuns)
 	return nil
 }
 
