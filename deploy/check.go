@@ -1,6 +1,7 @@
 package deploy
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -75,7 +76,8 @@ func (r *run) assess(ctx context.Context, all []*checkup) []event.Finding {
 			c.system, c.evaluated = evaluated[c.Name], failures[c.Name]
 		}
 	})
-	return lockFindings(r.Flake, inputs, inputsErr)
+	r.lookAtTree(ctx)
+	return append(lockFindings(r.Flake, inputs, inputsErr), r.treeFindings()...)
 }
 
 // buildFor builds what could be evaluated.
@@ -223,10 +225,9 @@ func (c *checkup) host(ctx context.Context) {
 	if c.evaluated != nil {
 		return
 	}
-	c.obstacle(c.checkArchitecture())
-	if name := c.system.HostName; name != "" && name != c.facts.Hostname {
-		c.find(event.Warning, "identity", "compare the address of "+c.Name+" in deploy.toml with networking.hostName",
-			"the host calls itself %s, the configuration calls it %s: is this the right machine?", capped(c.facts.Hostname), name)
+	c.obstacle(cmp.Or(c.checkArchitecture(), c.checkName()))
+	if o := c.hostObjection(ctx); o != nil {
+		c.find(event.Warning, "git tree", o.next, "%s", o.said)
 	}
 	if slices.Contains(c.facts.Rejected, c.system.OutPath) {
 		c.find(event.Warning, "rejected", "hdeploy history "+c.Name, "this very system was rejected on the host before: %s", c.system.OutPath)

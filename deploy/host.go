@@ -74,6 +74,8 @@ type hostRun struct {
 	wanted  bool
 	// older says that other transactions have ended since the one of this run.
 	older bool
+	// outdated says that what runs on the host has changes that the flake lacks.
+	outdated bool
 	// bootInstead is why the system is only booted, where the user allowed that.
 	bootInstead string
 	interrupted atomic.Bool

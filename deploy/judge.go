@@ -40,7 +40,7 @@ func (h *hostRun) notOurs(f protocol.Facts) error {
 	case f.Running == "" && h.of == nil:
 		return refused(h.Name, "look", h.ssh("ls -l /run/current-system"), "the running system cannot be read from /run/current-system")
 	}
-	return nil
+	return h.checkMachine(f)
 }
 
 // checkHost refuses what the facts alone forbid.

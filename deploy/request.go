@@ -25,6 +25,10 @@ type Request struct {
 	Action           transaction.Action
 	Keep             bool
 	Automatic, Force bool
+	// ForceIdentity deploys to a host that is called otherwise than its new system,
+	// which renames it. Strict refuses a flake whose git tree is dirty, behind its
+	// upstream, or older than what runs on the host.
+	ForceIdentity, Strict bool
 	// ThenReboot reboots the hosts that boot their new system next, with no way
 	// back but a person.
 	ThenReboot bool

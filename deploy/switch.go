@@ -9,6 +9,7 @@
 package deploy
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -18,6 +19,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/hbohlen/hdeploy/deploy/event"
+	"github.com/hbohlen/hdeploy/deploy/git"
 	"github.com/hbohlen/hdeploy/deploy/nix"
 )
 
@@ -76,6 +78,10 @@ type run struct {
 	signs  func() bool
 	// about holds which profile of a host is being worked on, by the host's name.
 	about sync.Map
+	// tree is how the flake's git tree stands, nil where it is in none; treeUnknown is
+	// why that could not be asked.
+	tree        *git.Tree
+	treeUnknown error
 }
 
 // onClose registers what ends with the run.
@@ -141,6 +147,7 @@ func (r *run) evaluateAndLook(ctx context.Context, hostRuns []*hostRun) error {
 	var group sync.WaitGroup
 	all := everything(hostRuns)
 	group.Go(func() { evaluated, evalErr = r.evaluate(ctx, all) })
+	group.Go(func() { r.lookAtTree(ctx) })
 	// No host is contacted before it is known that this Nix can be used.
 	if err := r.checkNix(ctx); err != nil && ctx.Err() == nil {
 		group.Wait()
@@ -158,9 +165,10 @@ func (r *run) evaluateAndLook(ctx context.Context, hostRuns []*hostRun) error {
 		}
 		h.system = evaluated[h.key()]
 		if h.failure == nil && r.Goal != GoalBuild && h.facts.System != "" {
-			h.fail(h.checkArchitecture())
+			h.fail(cmp.Or(h.checkArchitecture(), h.checkName()))
 		}
 	}
+	r.judgeTree(ctx, hostRuns)
 	return nil
 }
 

@@ -104,7 +104,7 @@ func (h *hostRun) begin(ctx context.Context, specs []probe.Spec) error {
 		ID: h.id, Deployer: h.run.Deployer, Revision: revision.Commit, Dirty: revision.Dirty, Profile: profiles.System, New: h.system.OutPath,
 		Running: h.facts.Running, Limits: h.limits(specs), Probes: from(specs, probe.FromHost),
 		Action: h.action(), Keep: h.keeps(), Automatic: h.run.Automatic, Force: h.run.Force,
-		Rejects: h.rejects, LastResort: transaction.LastResort(h.LastResort),
+		Rejects: h.rejects, LastResort: transaction.LastResort(h.LastResort), Tree: h.tree(),
 	}
 	status, err := h.agent.Begin(ctx, request)
 	var said *protocol.Error

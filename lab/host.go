@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -26,6 +27,8 @@ type HostOptions struct {
 	Loader string
 	// Plain makes a Debian host without any NixOS shape.
 	Plain bool
+	// HostName is what the host calls itself, its name in the lab if empty.
+	HostName string
 	// Disks are mount points that get an ext4 file system of their own, with its size
 	// as truncate(1) writes it ("64M"). What the layers have there is copied into it.
 	Disks map[string]string
@@ -34,7 +37,7 @@ type HostOptions struct {
 // NewHost creates a host, boots it and waits until its sshd listens. A host of that name
 // left by an earlier process is replaced.
 func (w *World) NewHost(ctx context.Context, name string, options HostOptions) (*Host, error) {
-	record := hostRecord{Name: name, Kind: kindHost, Lower: w.base.lower()}
+	record := hostRecord{Name: name, HostName: options.HostName, Kind: kindHost, Lower: w.base.lower()}
 	if options.Plain {
 		record.Kind, record.Lower = kindPlain, w.image
 	}
@@ -105,6 +108,9 @@ func (w *World) hostOf(record hostRecord) *Host {
 
 // HostKey is the host's SSH key as one line of known_hosts without the name.
 func (h *Host) HostKey() string { return h.record.HostKey }
+
+// hostName is what the host calls itself.
+func (h *Host) hostName() string { return cmp.Or(h.record.HostName, h.Name) }
 
 // Loader is GRUB, SystemdBoot or empty.
 func (h *Host) Loader() string { return h.record.Loader }
@@ -247,8 +253,8 @@ func (h *Host) fillRoot(ctx context.Context, key keyPair, fill func(*Host, *held
 	defer func() { err = errors.Join(err, root.Close()) }()
 	network := fmt.Sprintf(networkFile, h.Address, prefixBits)
 	err = errors.Join(
-		root.writeFile("/etc/hostname", []byte(h.Name+"\n"), 0o644),
-		root.writeFile("/etc/hosts", fmt.Appendf(nil, "%s127.0.0.2 %s\n", localHosts, h.Name), 0o644),
+		root.writeFile("/etc/hostname", []byte(h.hostName()+"\n"), 0o644),
+		root.writeFile("/etc/hosts", fmt.Appendf(nil, "%s127.0.0.2 %s\n", localHosts, h.hostName()), 0o644),
 		root.writeFile("/etc/systemd/network/10-host0.network", []byte(network), 0o644),
 		root.writeFile("/etc/ssh/ssh_host_ed25519_key", key.private, 0o600),
 		root.writeFile("/etc/ssh/ssh_host_ed25519_key.pub", []byte(key.public+"\n"), 0o644),

@@ -154,7 +154,7 @@ func (h *Host) launch() error {
 }
 
 func (h *Host) nspawnArgs() []string {
-	args := []string{"-M", machineOf(h.record.Number), "--hostname=" + h.Name, "--network-bridge=" + bridge}
+	args := []string{"-M", machineOf(h.record.Number), "--hostname=" + h.hostName(), "--network-bridge=" + bridge}
 	args = append(args, h.record.Binds...)
 	if h.record.Kind == kindHost {
 		return append(args, initPath)

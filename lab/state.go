@@ -16,14 +16,15 @@ import (
 
 // hostRecord is what a later process must know of a host.
 type hostRecord struct {
-	Name    string   `json:"name"`
-	Number  int      `json:"number"` // unique in the world; address and bridge port follow from it
-	Kind    kind     `json:"kind"`
-	Loader  string   `json:"loader,omitempty"`
-	HostKey string   `json:"hostKey"`         // one line as in known_hosts, without the host name
-	Lower   string   `json:"lower"`           // the overlay's lower directories
-	Binds   []string `json:"binds,omitempty"` // further arguments of systemd-nspawn
-	Ready   bool     `json:"ready"`           // false while its root is being filled
+	Name     string   `json:"name"`
+	HostName string   `json:"hostName,omitempty"` // what it calls itself, Name if empty
+	Number   int      `json:"number"`             // unique in the world; address and bridge port follow from it
+	Kind     kind     `json:"kind"`
+	Loader   string   `json:"loader,omitempty"`
+	HostKey  string   `json:"hostKey"`         // one line as in known_hosts, without the host name
+	Lower    string   `json:"lower"`           // the overlay's lower directories
+	Binds    []string `json:"binds,omitempty"` // further arguments of systemd-nspawn
+	Ready    bool     `json:"ready"`           // false while its root is being filled
 }
 
 type kind string

@@ -157,7 +157,7 @@ func (a agent) begin(ctx context.Context, p protocol.StartRequest) (*protocol.St
 	r, err := a.engine.Prepare(ctx, transaction.Plan{
 		ID: p.ID, Deployer: p.Deployer, Revision: p.Revision, Agent: protocol.Release, Profile: p.Profile, New: p.New,
 		Running: p.Running, Limits: p.Limits, Probes: p.Probes, Baseline: baseline,
-		Action: p.Action, Keep: p.Keep, Dirty: p.Dirty, Rejects: p.Rejects, Automatic: p.Automatic, Force: p.Force,
+		Action: p.Action, Keep: p.Keep, Dirty: p.Dirty, Tree: p.Tree, Rejects: p.Rejects, Automatic: p.Automatic, Force: p.Force,
 		LastResort: p.LastResort,
 	})
 	return a.prepared(p, r, err)
@@ -310,7 +310,7 @@ func (a agent) status(r transaction.Record) *protocol.Status {
 	s := &protocol.Status{
 		ID: r.ID, State: r.State, Deployer: r.Deployer, Revision: r.Revision, New: r.New,
 		Previous: r.Previous.Running, Before: r.Previous, Restarted: r.Restarted, Started: r.Started, Judged: r.Judged, Results: r.Results,
-		Ended: r.Ended, Number: r.Number, Action: r.Action, Dirty: r.Dirty, Rejects: r.Rejects, Steps: r.Steps,
+		Ended: r.Ended, Number: r.Number, Action: r.Action, Dirty: r.Dirty, Tree: r.Tree, Rejects: r.Rejects, Steps: r.Steps,
 		DeployerResults: r.DeployerResults, Cause: r.Cause, Journal: r.Journal, Reboots: len(r.Reboots),
 		ExitCode: r.ExitCode, Reason: r.Reason, Notes: r.Notes, Generation: r.Generation.Number, Boots: r.Boots,
 	}

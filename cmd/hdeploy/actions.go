@@ -107,6 +107,11 @@ func (d deployment) flags() []cli.Flag {
 	flags := []cli.Flag{
 		&cli.StringFlag{Name: "flake", Usage: "deploy from flake `REF` instead of the one in deploy.toml"},
 	}
+	if d.goal != deploy.GoalBuild {
+		flags = append(flags,
+			&cli.BoolFlag{Name: "force-identity", Usage: "deploy to a host of another name, which renames it", DisableDefaultText: true},
+			&cli.BoolFlag{Name: "strict", Usage: "refuse a git tree that is dirty, behind, or older than what runs", DisableDefaultText: true})
+	}
 	if transacts || d.goal == deploy.GoalPush {
 		flags = append(flags, &cli.BoolFlag{Name: "dry-run", Usage: "build and look, but copy and change nothing", DisableDefaultText: true})
 	}

@@ -193,7 +193,7 @@ func TestComplete(t *testing.T) {
 		{"sw", "switch"},
 		{"dry-activate w", "web1 web2"},
 		{"push @", "@web"},
-		{"boot --", "--help --flake --dry-run --force --confirm-timeout --reboot --no-fallback --address --ssh-user --config --output --json --no-color --log-level --log-file"},
+		{"boot --", "--help --flake --force-identity --strict --dry-run --force --confirm-timeout --reboot --no-fallback --address --ssh-user --config --output --json --no-color --log-level --log-file"},
 		{"build --d", ""},
 		{"test --no-r", "--no-rollback"},
 		{"switch ", "web1 web2 db @web"},

@@ -22,6 +22,8 @@ type switchOptions struct {
 	force      bool
 	keep       bool
 	thenReboot bool
+	identity   bool
+	strict     bool
 }
 
 func readSwitch(c *cli.Context, s streams) (switchOptions, error) {
@@ -30,7 +32,7 @@ func readSwitch(c *cli.Context, s streams) (switchOptions, error) {
 		return switchOptions{}, err
 	}
 	o := switchOptions{commonOptions: common, hosts: c.Args().Slice(),
-		dryRun: c.Bool("dry-run"), force: c.Bool("force"), keep: c.Bool("no-rollback")}
+		dryRun: c.Bool("dry-run"), force: c.Bool("force"), keep: c.Bool("no-rollback"), identity: c.Bool("force-identity"), strict: c.Bool("strict")}
 	if len(o.hosts) == 0 {
 		return o, usageFailure(c.Command.Name+" needs at least one host, or @TAG", "hdeploy hosts")
 	}
@@ -84,6 +86,7 @@ func (o switchOptions) request(s streams) (deploy.Request, error) {
 		Builders: inventory.Hosts, Join: deploy.Join{Program: program, Command: joinCommand},
 		Hosts: selected, Flake: flake, DryRun: o.dryRun,
 		Goal: o.goal, Action: o.action, Keep: o.keep, Force: o.force, Automatic: automatic(s),
+		ForceIdentity: o.identity, Strict: o.strict,
 		ThenReboot: o.thenReboot, Deployer: deployer(s), StateDir: state, Nix: o.nix,
 	}, nil
 }

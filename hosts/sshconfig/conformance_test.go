@@ -46,15 +46,20 @@ var judged = []string{
 
 func TestConfigurationsMeanWhatTheyMeanToOpenSSH(t *testing.T) {
 	differences := 0
-	for _, c := range configurations {
+	all := slices.Concat(configurations, composed())
+	for _, c := range all {
 		t.Run(c.name, func(t *testing.T) {
-			for _, difference := range c.differences(t) {
-				differences++
+			found := c.differences(t)
+			for _, difference := range found {
 				t.Error(difference)
 			}
+			if found != nil {
+				t.Logf("asked for %s with %v: %s", c.host, c.options, c.text)
+			}
+			differences += len(found)
 		})
 	}
-	t.Logf("ssh_config: %d configurations, %d differences", len(configurations), differences)
+	t.Logf("ssh_config: %d configurations, %d differences", len(all), differences)
 }
 
 func (c configuration) differences(t *testing.T) []string {
@@ -114,14 +119,14 @@ func writeAll(t *testing.T, home string, files map[string]string) {
 func (c configuration) run(t *testing.T, home, main string, arguments ...string) (string, string, error) {
 	t.Helper()
 	argv := append(arguments, "-F", main)
-	for _, o := range c.options {
-		argv = append(argv, "-o", o.Directive+"="+o.Value)
-	}
 	if c.user != "" {
 		argv = append(argv, "-l", c.user)
 	}
 	if c.port != 0 {
 		argv = append(argv, "-p", portText(c.port))
+	}
+	for _, o := range c.options {
+		argv = append(argv, "-o", o.Directive+"="+o.Value)
 	}
 	command := exec.Command("ssh", append(argv, c.host)...)
 	command.Dir = home

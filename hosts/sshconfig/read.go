@@ -103,8 +103,7 @@ func (r *reading) time() error {
 		return err
 	}
 	if word == "none" {
-		r.set("none")
-		return nil
+		return nil // as if nothing were said: a later line may say more
 	}
 	seconds, ok := seconds(word)
 	if !ok {

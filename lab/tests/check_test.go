@@ -111,8 +111,7 @@ func TestCheckOfConfigurations(t *testing.T) {
 	r = check(withSecrets(settings{"extraUnits": settings{}})).require("not-ready", 11)
 	r.requireFinding(event.Obstacle, "consumer", "app.service", "appSecret")
 
-	// The host of a fresh factory has another name than the configuration.
-	r.requireFinding(event.Warning, "identity", hostName)
+	check(settings{"hostName": "somebody"}).require("not-ready", 11).requireFinding(event.Obstacle, "identity", "somebody", "--force-identity")
 	check(settings{}).require("ready", 0).requireNone(event.Obstacle)
 
 	s.inventory.Probes = `["onepassword-secrets"]`

@@ -49,7 +49,7 @@ func TestFilesystemOverTheTemporaryFolderDisturbsNothing(t *testing.T) {
 // A deployer that dies between two hosts leaves each of them with its own decision.
 func TestDeployerThatDiesBetweenTwoHosts(t *testing.T) {
 	s := newSite(t, lab.HostOptions{})
-	other, err := world.NewHost(t.Context(), s.host.Name+"b", lab.HostOptions{})
+	other, err := world.NewHost(t.Context(), s.host.Name+"b", lab.HostOptions{HostName: "other"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,6 +10,7 @@ package tests
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"flag"
 	"fmt"
@@ -92,6 +93,8 @@ func newSite(t *testing.T, options lab.HostOptions) *site {
 	t.Helper()
 	t.Parallel()
 	name := fmt.Sprintf("host%d", hostCount.Add(1))
+	// As a host that is deployed to again and again: it has its name already.
+	options.HostName = cmp.Or(options.HostName, hostName)
 	host, err := world.NewHost(t.Context(), name, options)
 	if err != nil {
 		t.Fatal(err)

@@ -199,6 +199,11 @@ func spoilSSHD(s *site, edit string) {
 	s.on("cp --remove-destination $(readlink -f /etc/ssh/sshd_config) /etc/ssh/sshd_config && sed -i '" + edit + "' /etc/ssh/sshd_config && systemctl restart sshd")
 }
 
+func mendSSHD(s *site) {
+	s.t.Helper()
+	s.on("ln -sfn /etc/static/ssh/sshd_config /etc/ssh/sshd_config && systemctl restart sshd")
+}
+
 func TestHostWithoutSocketForwardingIsDeployedTo(t *testing.T) {
 	s := newSite(t, lab.HostOptions{})
 	spoilSSHD(s, "1i AllowStreamLocalForwarding no")

@@ -131,7 +131,7 @@ func TestFirstGenerationIsGoneBackTo(t *testing.T) {
 
 func TestUnchangedHostIsNotDowngradedWhenAnotherFails(t *testing.T) {
 	s := newSite(t, lab.HostOptions{})
-	other, err := world.NewHost(t.Context(), s.host.Name+"b", lab.HostOptions{})
+	other, err := world.NewHost(t.Context(), s.host.Name+"b", lab.HostOptions{HostName: "other"})
 	if err != nil {
 		t.Fatal(err)
 	}

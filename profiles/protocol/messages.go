@@ -132,6 +132,7 @@ type StartRequest struct {
 	Action    transaction.Action `json:"action,omitempty"`
 	Keep      bool               `json:"keep,omitempty"`
 	Dirty     bool               `json:"dirty,omitempty"`
+	Tree      transaction.Tree   `json:"tree,omitzero"`
 	Rejects   string             `json:"rejects,omitempty"`
 	Automatic bool               `json:"automatic,omitempty"`
 	Force     bool               `json:"force,omitempty"`
@@ -187,6 +188,7 @@ type Status struct {
 	Number    uint64               `json:"number,omitempty"`
 	Action    transaction.Action   `json:"action,omitempty"`
 	Dirty     bool                 `json:"dirty,omitempty"`
+	Tree      transaction.Tree     `json:"tree,omitzero"`
 	Rejects   string               `json:"rejects,omitempty"`
 	Steps     []transaction.Step   `json:"steps,omitempty"`
 	// DeployerResults came with the confirmation or the abort.

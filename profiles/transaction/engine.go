@@ -80,10 +80,11 @@ type Plan struct {
 	Limits   Limits
 	Probes   []probe.Spec
 	Baseline probe.Baseline
-	// Action, Keep, Dirty and Rejects are as in [Record].
+	// Action, Keep, Dirty, Tree and Rejects are as in [Record].
 	Action  Action
 	Keep    bool
 	Dirty   bool
+	Tree    Tree
 	Rejects string
 	// Automatic says that no person watches; Force that one insists, against a
 	// freeze or an earlier verdict.
@@ -190,7 +191,7 @@ func (e Engine) draft(p Plan) (*Record, error) {
 	now := e.Clock.Now()
 	return &Record{
 		ID: p.ID, State: Prepared, BootID: e.Clock.BootID(), Deployer: p.Deployer, Revision: p.Revision,
-		Action: p.Action, Keep: p.Keep, Dirty: p.Dirty, Rejects: p.Rejects,
+		Action: p.Action, Keep: p.Keep, Dirty: p.Dirty, Tree: p.Tree, Rejects: p.Rejects,
 		Agent: p.Agent, Profile: p.Profile, New: p.New, Limits: p.Limits, Probes: p.Probes, LastResort: p.LastResort, Program: p.Program,
 		Previous:   Previous{Running: running, Profile: at, Newest: newest, Boots: boots},
 		Started:    e.Clock.Wall(),

@@ -127,6 +127,14 @@ type Step struct {
 	At    time.Time `json:"at"`
 }
 
+// Tree is what spoke against the git tree that was deployed.
+type Tree struct {
+	// Behind is how many commits of its upstream it lacked; Older says that it lacked
+	// changes which ran on the host.
+	Behind int  `json:"behind,omitempty"`
+	Older  bool `json:"older,omitempty"`
+}
+
 // Record is a transaction as it is kept on disk.
 type Record struct {
 	// Sequence grows with each write, so that of two copies the newer is known.
@@ -145,6 +153,7 @@ type Record struct {
 	// than that in it.
 	Revision string `json:"revision,omitempty"`
 	Dirty    bool   `json:"dirty,omitempty"`
+	Tree     Tree   `json:"tree,omitzero"`
 	// Rejects is the system against which a person's rollback decided.
 	Rejects string `json:"rejects,omitempty"`
 	// Agent is the version of the program that acts.

@@ -91,7 +91,7 @@ in
       config = {
         system.build.toplevel = built.toplevel;
         system.nixos.version = derive.version;
-        networking.hostName = host.hostName;
+        networking.hostName = if host.setHostName then host.hostName else "";
         nixpkgs.hostPlatform.system = derive.system;
         systemd.services = built.units.services;
         systemd.units = built.units.definitions;
