@@ -179,7 +179,7 @@ elevation = "none"
 func TestElevation(t *testing.T) {
 	for setting, want := range map[string]string{
 		``: "", `user = "me"`: "sudo -n --", `elevation = "sudo"`: "sudo -n --", `elevation = "doas"`: "doas -n --",
-		"user = \"me\"\nelevation = \"none\"": "", "user = \"me\"\nelevation = []": "", `elevation = ["run0", "--"]`: "run0 --",
+		"user = \"me\"\nelevation = \"none\"": "", "user = \"me\"\nelevation = []": "", `elevation = ["run0", "--"]`: "run0 --", `elevation = "run0"`: "run0 --no-ask-password --",
 	} {
 		if got := strings.Join(only(t, "[hosts.web1]\n"+setting).Elevation, " "); got != want {
 			t.Errorf("%s: got %q, want %q", setting, got, want)

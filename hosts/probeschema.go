@@ -1,16 +1,32 @@
 package hosts
 
+import "strings"
+
 // hostsSchema is the schema of all hosts.
 func hostsSchema(kinds Kinds) schema {
-	host := tableSchema(kinds, ownKeys())
+	host := levelSchema(kinds, append(ownKeys(), levelKeys()...))
 	properties := host["properties"].(schema)
-	for name, s := range tableSchema(kinds, levelKeys())["properties"].(schema) {
-		properties[name] = s
-	}
 	properties["profiles"] = described(namedSchema(profileSchema(kinds)), "What is deployed beside the system, or instead of it.")
 	all := namedSchema(host)
 	all["minProperties"] = 1
 	return all
+}
+
+// levelSchema is that of a table of a host's settings, with their defaults. Some
+// follow from other settings, and have none that an editor could show.
+func levelSchema(kinds Kinds, keys []key[settings]) schema {
+	table := tableSchema(kinds, keys)
+	for _, s := range settingsOf("", keys, settings{Host: NewHost("")}) {
+		if s.Value == nil || isOneOf(s.Key, []string{"address", "attribute", "elevation"}) {
+			continue
+		}
+		at := table
+		for name := range strings.SplitSeq(s.Key, ".") {
+			at = at["properties"].(schema)[name].(schema)
+		}
+		at["default"] = s.Value
+	}
+	return table
 }
 
 // profileSchema lets only a custom profile have commands of its own.

@@ -125,7 +125,7 @@ func systemForm() form[settings] {
 			s.boolean(name, &deployed)
 			into.withoutSystem = !deployed
 		},
-		schema: func(Kinds) schema { return schema{"type": "boolean", "default": true} },
+		schema: func(Kinds) schema { return schema{"type": "boolean"} },
 		show: func(h settings) any {
 			return slices.ContainsFunc(h.Profiles, func(p Profile) bool { return p.Kind == KindNixOS })
 		},

@@ -53,6 +53,9 @@ func printHosts(s streams, list []hosts.Host) error {
 
 // login is the host in the notation of ssh, with its port where that is not 22.
 func login(h hosts.Host) string {
+	if h.Local {
+		return "this machine"
+	}
 	address := h.Address
 	if h.Port != 22 {
 		if strings.Contains(address, ":") {
@@ -86,6 +89,7 @@ type hostJSON struct {
 	Address   string   `json:"address"`
 	Port      int      `json:"port"`
 	User      string   `json:"user"`
+	Local     bool     `json:"local,omitempty"`
 	Tags      []string `json:"tags,omitempty"`
 	Attribute string   `json:"attribute"`
 	Probes    []string `json:"probes,omitempty"`
@@ -96,7 +100,7 @@ func printHostsJSON(s streams, list []hosts.Host) error {
 	for i, h := range list {
 		lines[i] = hostJSON{
 			Schema: event.Schema, Type: "host", Name: h.Name, Address: h.Address, Port: h.Port,
-			User: h.User, Tags: h.Tags, Attribute: h.Attribute, Probes: probeNames(h),
+			User: h.User, Local: h.Local, Tags: h.Tags, Attribute: h.Attribute, Probes: probeNames(h),
 		}
 	}
 	return printJSONLines(s, lines)

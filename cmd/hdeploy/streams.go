@@ -50,8 +50,10 @@ func terminalWidth() int {
 }
 
 func (s streams) env(name string) string {
-	value, _ := s.Env(name)
-	return value
+	if value, set := s.Env(name); set {
+		return value
+	}
+	return ""
 }
 
 // color says whether the environment wants colour at all; each display asks
