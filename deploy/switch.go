@@ -145,6 +145,10 @@ func (r *run) evaluateAndLook(ctx context.Context, hostRuns []*hostRun) error {
 			continue
 		}
 		h.system = evaluated[h.Name]
+		if err := h.checkPlatform(); err != nil {
+			h.failure = nil // what the host is matters no more
+			h.fail(err)
+		}
 		if h.failure == nil && r.Goal != GoalBuild {
 			h.fail(h.checkArchitecture())
 		}
@@ -176,7 +180,7 @@ func (r *run) evaluate(ctx context.Context) (map[string]nix.Evaluated, error) {
 	done := r.phase("", event.Evaluate)
 	attributes := make([]nix.Attribute, len(r.Hosts))
 	for i, h := range r.Hosts {
-		attributes[i] = nix.Attribute{Host: h.Name, Path: h.Attribute}
+		attributes[i] = systemOf(h)
 	}
 	evaluated, err := r.nix.Evaluate(ctx, r.Flake, attributes, r.progress("", event.Evaluate))
 	done(plural(len(r.Hosts), "host"), err)
@@ -217,11 +221,12 @@ func (r *run) build(ctx context.Context, hostRuns []*hostRun) {
 		}
 	}
 	done(plural(len(wanted), "system"), err)
-	if err == nil {
-		return
-	}
 	for _, h := range building {
-		h.fail(r.buildFailure(h.Name, err))
+		if err != nil {
+			h.fail(r.buildFailure(h.Name, err))
+			continue
+		}
+		h.fail(h.unwrap())
 	}
 }
 

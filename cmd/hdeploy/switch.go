@@ -34,11 +34,11 @@ func readSwitch(c *cli.Context, s streams) (switchOptions, error) {
 	}
 	o := switchOptions{commonOptions: common, hosts: c.Args().Slice(),
 		dryRun: c.Bool("dry-run"), force: c.Bool("force"), keep: c.Bool("no-rollback"), orBoot: c.Bool("or-boot")}
-	if len(o.hosts) == 0 {
-		return o, usageFailure(c.Command.Name+" needs at least one host, or @TAG", "hdeploy hosts")
-	}
 	if o.flake, err = readFlake(c, s); err != nil {
 		return o, err
+	}
+	if len(o.hosts) == 0 && !readsNodes(common, s, o.flake, nil) {
+		return o, usageFailure(c.Command.Name+" needs at least one host, or @TAG", "hdeploy hosts")
 	}
 	if o.confirm, err = readTimeout(c, "confirm-timeout"); err != nil {
 		return o, err
@@ -49,7 +49,7 @@ func readSwitch(c *cli.Context, s streams) (switchOptions, error) {
 
 // runSwitch deploys to the selected hosts and tells what came of it.
 func runSwitch(ctx context.Context, s streams, o switchOptions) error {
-	request, err := o.request(s)
+	request, err := o.request(ctx, s)
 	if err != nil {
 		return err
 	}
@@ -62,15 +62,12 @@ func runSwitch(ctx context.Context, s streams, o switchOptions) error {
 }
 
 // request turns options and deploy.toml into what the engine takes.
-func (o switchOptions) request(s streams) (deploy.Request, error) {
-	inventory, err := loadInventory(o.commonOptions, s)
+func (o switchOptions) request(ctx context.Context, s streams) (deploy.Request, error) {
+	found, err := selectHosts(ctx, o.commonOptions, s, o.flake, o.hosts)
 	if err != nil {
 		return deploy.Request{}, err
 	}
-	selected, err := inventory.Select(o.hosts)
-	if err != nil {
-		return deploy.Request{}, err
-	}
+	selected := found.hosts
 	for i := range selected {
 		if o.confirm > 0 {
 			selected[i].Timeouts.Confirm = o.confirm
@@ -84,10 +81,7 @@ func (o switchOptions) request(s streams) (deploy.Request, error) {
 	if err != nil {
 		return deploy.Request{}, err
 	}
-	flake := inventory.Flake
-	if o.flake != "" {
-		flake = o.flake
-	}
+	flake := found.flake(o.flake)
 	return deploy.Request{
 		Hosts: selected, Flake: flake, DryRun: o.dryRun,
 		Goal: o.goal, Action: o.action, Keep: o.keep, Force: o.force, Automatic: automatic(s),
