@@ -67,7 +67,7 @@ func TestANodeOfWhichLittleIsSaid(t *testing.T) {
 	want := hosts.NewHost("web1")
 	want.Address, want.User, want.Elevation = "web1.example.org", "me", hosts.DefaultElevation("me")
 	want.Substitute = true
-	want.Attribute = `deploy.nodes."web1".profiles."system".path`
+	want.Attribute = `deploy.nodes.web1.profiles.system.path`
 	want.Profiles = []hosts.Profile{{Name: "system", Kind: hosts.KindNixOS, User: "root", Attribute: want.Attribute, Timeouts: want.Timeouts}}
 	if !reflect.DeepEqual(h, want) || len(notes) > 0 {
 		t.Errorf("got %+v\nwant %+v\nnotes %q", h, want, notes)
@@ -210,7 +210,7 @@ func TestOrderOfProfiles(t *testing.T) {
 		for _, p := range h.Profiles {
 			names = append(names, p.Name)
 		}
-		if got := strings.Join(names, " "); got != test.want || h.Attribute != `deploy.nodes."n".profiles."system".path` {
+		if got := strings.Join(names, " "); got != test.want || h.Attribute != `deploy.nodes.n.profiles.system.path` {
 			t.Errorf("%v: %s with %s", test.order, got, h.Attribute)
 		}
 	}

@@ -127,4 +127,9 @@ func attribute(node, profile string) string {
 
 // quoted writes a name as Nix's command line reads it. It knows no escapes, and
 // names that would need one are refused before.
-func quoted(name string) string { return `"` + name + `"` }
+func quoted(name string) string {
+	if plainAttribute.MatchString(name) {
+		return name
+	}
+	return `"` + name + `"`
+}
