@@ -226,7 +226,7 @@ func (r *run) build(ctx context.Context, hostRuns []*hostRun) {
 			h.fail(r.buildFailure(h.Name, err))
 			continue
 		}
-		h.fail(h.unwrap())
+		h.fail(h.unwrapSystem())
 	}
 }
 

@@ -19,10 +19,10 @@ func systemOf(h hosts.Host) nix.Attribute {
 	return nix.Attribute{Host: h.Name, Path: h.Attribute, Unwrap: true}
 }
 
-// unwrap makes of deploy-rs's wrapper the system within it, once it is built: the
+// unwrapSystem makes of deploy-rs's wrapper the system within it, once it is built: the
 // system profile then leads to the system itself, as everything else does that boots
 // it or goes back to it.
-func (h *hostRun) unwrap() error {
+func (h *hostRun) unwrapSystem() error {
 	if h.system.Wrapper == "" {
 		return nil
 	}

@@ -131,7 +131,7 @@ func TestUnwrap(t *testing.T) {
 	} {
 		h := newHostRun(&run{}, hosts.NewHost("web1"))
 		h.system, h.sizes = test.system, nix.Sizes{wrapper: 1}
-		err := h.unwrap()
+		err := h.unwrapSystem()
 		if (err != nil) != test.refused || h.system.OutPath != test.want {
 			t.Errorf("%s: %s (%v), want %s", test.name, h.system.OutPath, err, test.want)
 		}
