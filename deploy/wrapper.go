@@ -29,7 +29,10 @@ func (h *hostRun) unwrapSystem() error {
 	toplevel, more, err := unwrapped(h.system.Wrapper)
 	switch known := h.system.OutPath != h.system.Wrapper; {
 	case errors.Is(err, fs.ErrNotExist) && known:
-		return nil // it was built elsewhere; the evaluation knows the system
+		return nil // it is built elsewhere; the evaluation knows the system
+	case errors.Is(err, fs.ErrNotExist):
+		return refused(h.Name, "judge", "call it like the node in nixosConfigurations, or build it here",
+			"which system deploy-rs's wrapper is made of only shows where it is built, and that is not here")
 	case err != nil:
 		return refused(h.Name, "judge", "nix build --print-out-paths "+h.run.Flake+"#'"+h.Attribute+"'", "%v", err)
 	case toplevel != h.system.OutPath:
