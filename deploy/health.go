@@ -74,7 +74,7 @@ func (r *run) evaluateAll(ctx context.Context, declared bool) (map[string]nix.Ev
 	done := r.phase("", event.Evaluate)
 	attributes := make([]nix.Attribute, len(r.Hosts))
 	for i, h := range r.Hosts {
-		attributes[i] = nix.Attribute{Host: h.Name, Path: h.Attribute}
+		attributes[i] = systemOf(h)
 		if declared {
 			attributes[i].Login = h.User
 		}

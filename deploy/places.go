@@ -151,7 +151,7 @@ func (h *hostRun) buildElsewhere(ctx context.Context) (err error) {
 	if err != nil {
 		return h.placeFailure(where, err)
 	}
-	return nil
+	return h.unwrapSystem()
 }
 
 func collected(err error) bool {

@@ -163,10 +163,12 @@ func (h *hostRun) askAgain(ctx context.Context) error {
 	return h.checkHost()
 }
 
-// unwrap makes what stands behind deploy-rs's wrapper the closure: the toplevel, so
-// that the system's profile points at it, or the home-manager generation. It needs
-// the closure to be here.
+// unwrap makes what stands behind deploy-rs's wrapper the closure, as the home-manager
+// generation of a user, where the wrapper is here.
 func (h *hostRun) unwrap(ctx context.Context) error {
+	if h.of == nil {
+		return nil // that was done when it was built
+	}
 	if h.profile.Kind != hosts.KindDeployRs || h.system.OutPath == "" {
 		return nil
 	}
@@ -177,14 +179,11 @@ func (h *hostRun) unwrap(ctx context.Context) error {
 	if err != nil {
 		return refused(h.Name, "judge", "nix build "+h.run.Flake, "%v", err)
 	}
-	switch {
-	case h.of == nil && kind != program.NixOS:
-		return refused(h.Name, "judge", "correct profile "+h.profile.Name+" of "+h.Name, "%s is no NixOS system: the profile would take the place of the host's", h.system.OutPath)
-	case h.of != nil && kind == program.NixOS:
+	if kind == program.NixOS {
 		return refused(h.Name, "judge", "call the profile system", "%s is a NixOS system, and the profile %s is not the host's", h.system.OutPath, h.profile.Name)
 	}
 	h.system.OutPath = behind
-	if h.of == nil || kind == h.of.Program.Kind || h.agent == nil {
+	if kind == h.of.Program.Kind || h.agent == nil {
 		return nil
 	}
 	// Its own profile is where home-manager looks for what it has linked.

@@ -1,6 +1,7 @@
 package deploy
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -84,8 +85,9 @@ func Status(ctx context.Context, r StatusRequest) []HostStatus {
 	}
 	for i := range all {
 		s := &all[i]
-		s.Flake = wanted[s.Host].OutPath
-		if err := flakeErrors[s.Host]; err != nil {
+		var unknown error
+		s.Flake, unknown = flakeSystem(wanted[s.Host])
+		if err := cmp.Or(flakeErrors[s.Host], unknown); err != nil {
 			var missing *nix.MissingError
 			var old *nix.TooOldError
 			s.FlakeError, s.NoNix = capped(flakeCause(err)), errors.As(err, &missing) || errors.As(err, &old)
@@ -111,7 +113,7 @@ func (r StatusRequest) evaluate(ctx context.Context) (map[string]nix.Evaluated, 
 	program.Extra = slices.Concat([]string{"--no-write-lock-file"}, r.Nix) // a question changes nothing here either
 	attributes := make([]nix.Attribute, len(r.Hosts))
 	for i, h := range r.Hosts {
-		attributes[i] = nix.Attribute{Host: h.Name, Path: h.Attribute}
+		attributes[i] = systemOf(h)
 	}
 	return evaluateEach(ctx, program, r.Flake, attributes, nil)
 }

@@ -164,6 +164,10 @@ func (r *run) evaluateAndLook(ctx context.Context, hostRuns []*hostRun) error {
 			continue
 		}
 		h.system = evaluated[h.key()]
+		if err := h.checkPlatform(); err != nil {
+			h.failure = nil // what the host is matters no more
+			h.fail(err)
+		}
 		if h.failure == nil && r.Goal != GoalBuild && h.facts.System != "" {
 			h.fail(cmp.Or(h.checkArchitecture(), h.checkName()))
 		}
@@ -196,7 +200,8 @@ func (r *run) evaluate(ctx context.Context, all []*hostRun) (map[string]nix.Eval
 	done := r.phase("", event.Evaluate)
 	attributes := make([]nix.Attribute, len(all))
 	for i, h := range all {
-		attributes[i] = nix.Attribute{Host: h.key(), Path: h.Attribute}
+		// deploy-rs may have wrapped a system.
+		attributes[i] = nix.Attribute{Host: h.key(), Path: h.Attribute, Unwrap: h.of == nil}
 	}
 	evaluated, err := r.nix.Evaluate(ctx, r.Flake, attributes, r.progress("", event.Evaluate))
 	done(plural(len(r.Hosts), "host"), err)
@@ -248,11 +253,12 @@ func (r *run) build(ctx context.Context, hostRuns []*hostRun) {
 		}
 	}
 	done(plural(len(wanted), "system"), err)
-	if err == nil {
-		return
-	}
 	for _, h := range building {
-		h.fail(r.buildFailure(h.Name, err))
+		if err != nil {
+			h.fail(r.buildFailure(h.Name, err))
+			continue
+		}
+		h.fail(h.unwrapSystem())
 	}
 }
 

@@ -30,15 +30,11 @@ func readAsking(c *cli.Context, s streams, names []string) (asking, error) {
 	if err != nil {
 		return asking{}, err
 	}
-	inventory, err := loadInventory(common, s)
+	found, err := selectHosts(c.Context, common, s, "", names)
 	if err != nil {
 		return asking{}, err
 	}
-	a := asking{commonOptions: common, flake: inventory.Flake}
-	if a.hosts, err = a.chosen(inventory, names); err != nil {
-		return a, err
-	}
-	return a.opened(s)
+	return asking{commonOptions: common, flake: found.inventory.Flake, hosts: found.hosts}.opened(s)
 }
 
 // askOne is readAsking for a command about one host, with at most more arguments

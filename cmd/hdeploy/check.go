@@ -33,7 +33,7 @@ func checkCommand(s streams) *cli.Command {
 }
 
 func runCheck(ctx context.Context, s streams, o switchOptions, build bool) error {
-	request, err := o.request(s)
+	request, err := o.request(ctx, s)
 	if err != nil {
 		return err
 	}

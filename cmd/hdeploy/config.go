@@ -41,14 +41,11 @@ func runConfig(c *cli.Context, s streams) error {
 	if err != nil {
 		return err
 	}
-	inventory, err := loadInventory(o.commonOptions, s)
+	found, err := selectHosts(c.Context, o.commonOptions, s, o.flake, o.hosts)
 	if err != nil {
 		return err
 	}
-	selected, err := o.chosen(inventory, o.hosts)
-	if err != nil {
-		return err
-	}
+	inventory, selected := found.inventory, found.hosts
 	if o.flake != "" {
 		inventory.Flake = o.flake
 		inventory.Origins = hosts.Origins{"flake": o.origins["flake"], "ssh_config": inventory.Origins["ssh_config"]}

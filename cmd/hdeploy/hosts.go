@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"strconv"
@@ -27,20 +28,20 @@ func hostsCommand(s streams) *cli.Command {
 			if err != nil {
 				return err
 			}
-			return runHosts(s, opts)
+			return runHosts(c.Context, s, opts)
 		},
 	})
 }
 
-func runHosts(s streams, o commonOptions) error {
-	inventory, err := loadInventory(o, s)
+func runHosts(ctx context.Context, s streams, o commonOptions) error {
+	found, err := selectHosts(ctx, o, s, "", nil)
 	if err != nil {
 		return err
 	}
 	if o.output == display.JSON {
-		return printHostsJSON(s, inventory.Hosts)
+		return printHostsJSON(s, found.hosts)
 	}
-	return printHosts(s, inventory.Hosts)
+	return printHosts(s, found.hosts)
 }
 
 func printHosts(s streams, list []hosts.Host) error {

@@ -29,14 +29,11 @@ func readOneHost(c *cli.Context, s streams, more int) (oneHostOptions, error) {
 	if c.Args().Len() > 1+more {
 		return o, usageFailure(fmt.Sprintf("%s takes one host, but got %q too", name, c.Args().Get(1+more)), next)
 	}
-	inventory, err := loadInventory(common, s)
+	found, err := selectHosts(c.Context, common, s, "", c.Args().Slice()[:1])
 	if err != nil {
 		return o, err
 	}
-	selected, err := o.chosen(inventory, c.Args().Slice()[:1])
-	if err != nil {
-		return o, err
-	}
+	selected := found.hosts
 	if len(selected) != 1 {
 		return o, usageFailure(fmt.Sprintf("%s takes one host, but %s stands for %d", name, c.Args().First(), len(selected)), next)
 	}

@@ -158,6 +158,10 @@ func readFlake(c *cli.Context, s streams) (string, error) {
 	if flake, attribute, ok := strings.Cut(ref, "#"); ok {
 		return "", usageFailure(fmt.Sprintf("--flake: the part after # is chosen by the host: %q", attribute), "hdeploy "+c.Command.Name+" --flake "+flake+" HOST")
 	}
+	return absoluteFlake(s, ref), nil
+}
+
+func absoluteFlake(s streams, ref string) string {
 	scheme, rest := "", ref
 	for _, prefix := range []string{"path:", "git+file:"} {
 		if after, ok := strings.CutPrefix(ref, prefix); ok {
@@ -166,11 +170,11 @@ func readFlake(c *cli.Context, s streams) (string, error) {
 	}
 	path, query, hasQuery := strings.Cut(rest, "?")
 	if path != "." && path != ".." && !strings.HasPrefix(path, "./") && !strings.HasPrefix(path, "../") {
-		return ref, nil
+		return ref
 	}
 	ref = scheme + filepath.Join(s.Dir, path)
 	if hasQuery {
 		ref += "?" + query
 	}
-	return ref, nil
+	return ref
 }

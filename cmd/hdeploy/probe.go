@@ -83,21 +83,15 @@ func readProbe(c *cli.Context, s streams) (probeOptions, error) {
 	case every == 0 && c.Bool("watch"):
 		every = watchInterval
 	}
-	inventory, err := loadInventory(common, s)
+	found, err := selectHosts(c.Context, common, s, flake, c.Args().Slice()[:1])
 	if err != nil {
 		return o, err
 	}
-	selected, err := o.chosen(inventory, c.Args().Slice()[:1])
-	if err != nil {
+	selected, names := found.hosts, c.Args().Slice()[1:]
+	if err := chooseProbes(found.inventory, selected, names); err != nil {
 		return o, err
 	}
-	names := c.Args().Slice()[1:]
-	if err := chooseProbes(inventory, selected, names); err != nil {
-		return o, err
-	}
-	if flake == "" {
-		flake = inventory.Flake
-	}
+	flake = found.flake(flake)
 	o.request = deploy.ProbeRequest{
 		Request: deploy.Request{Hosts: selected, Flake: flake, Deployer: deployer(s), Nix: common.nix},
 		Names:   names, Recorded: c.Bool("recorded"), Patient: c.Bool("wait"), Every: every,

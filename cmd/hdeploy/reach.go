@@ -78,12 +78,3 @@ func (r reach) over(selected []hosts.Host) error {
 	selected[0] = selected[0].At(r.address, r.port, r.user, r.origins)
 	return nil
 }
-
-// chosen are the hosts that names say, as the options say to reach them.
-func (o commonOptions) chosen(inventory *hosts.Inventory, names []string) ([]hosts.Host, error) {
-	selected, err := inventory.Select(names)
-	if err != nil {
-		return nil, err
-	}
-	return selected, o.reach.over(selected)
-}

@@ -33,11 +33,11 @@ func readSwitch(c *cli.Context, s streams) (switchOptions, error) {
 	}
 	o := switchOptions{commonOptions: common, hosts: c.Args().Slice(),
 		dryRun: c.Bool("dry-run"), force: c.Bool("force"), keep: c.Bool("no-rollback"), identity: c.Bool("force-identity"), strict: c.Bool("strict")}
-	if len(o.hosts) == 0 {
-		return o, usageFailure(c.Command.Name+" needs at least one host, or @TAG", "hdeploy hosts")
-	}
 	if o.flake, err = readFlake(c, s); err != nil {
 		return o, err
+	}
+	if len(o.hosts) == 0 && !readsNodes(common, s, o.flake, nil) {
+		return o, usageFailure(c.Command.Name+" needs at least one host, or @TAG", "hdeploy hosts")
 	}
 	o.overrides, err = readOverrides(c)
 	return o, err
@@ -45,7 +45,7 @@ func readSwitch(c *cli.Context, s streams) (switchOptions, error) {
 
 // runSwitch deploys to the selected hosts and tells what came of it.
 func runSwitch(ctx context.Context, s streams, o switchOptions) error {
-	request, err := o.request(s)
+	request, err := o.request(ctx, s)
 	if err != nil {
 		return err
 	}
@@ -58,15 +58,12 @@ func runSwitch(ctx context.Context, s streams, o switchOptions) error {
 }
 
 // request turns options and deploy.toml into what the engine takes.
-func (o switchOptions) request(s streams) (deploy.Request, error) {
-	inventory, err := loadInventory(o.commonOptions, s)
+func (o switchOptions) request(ctx context.Context, s streams) (deploy.Request, error) {
+	found, err := selectHosts(ctx, o.commonOptions, s, o.flake, o.hosts)
 	if err != nil {
 		return deploy.Request{}, err
 	}
-	selected, err := o.chosen(inventory, o.hosts)
-	if err != nil {
-		return deploy.Request{}, err
-	}
+	selected := found.hosts
 	for i := range selected {
 		o.over(&selected[i])
 	}
@@ -74,16 +71,13 @@ func (o switchOptions) request(s streams) (deploy.Request, error) {
 	if err != nil {
 		return deploy.Request{}, err
 	}
-	flake := inventory.Flake
-	if o.flake != "" {
-		flake = o.flake
-	}
+	flake := found.flake(o.flake)
 	program, err := os.Executable()
 	if err != nil {
 		return deploy.Request{}, err
 	}
 	return deploy.Request{
-		Builders: inventory.Hosts, Join: deploy.Join{Program: program, Command: joinCommand},
+		Builders: found.inventory.Hosts, Join: deploy.Join{Program: program, Command: joinCommand},
 		Hosts: selected, Flake: flake, DryRun: o.dryRun,
 		Goal: o.goal, Action: o.action, Keep: o.keep, Force: o.force, Automatic: automatic(s),
 		ForceIdentity: o.identity, Strict: o.strict,

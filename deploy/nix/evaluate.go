@@ -23,6 +23,8 @@ type Attribute struct {
 	// Login is who logs in on the host. Where it is set, Evaluated.Declared is
 	// asked for.
 	Login string
+	// Unwrap says that the path leads to a system, which deploy-rs may have wrapped.
+	Unwrap bool
 }
 
 // Evaluated is what is known of a host's new system before it is built.
@@ -34,6 +36,11 @@ type Evaluated struct {
 	Output string
 	// OutPath is the store path that the build will make.
 	OutPath string
+	// Wrapper is the store path of deploy-rs's wrapper, where Attribute.Path led to one
+	// in deploy.nodes; empty otherwise. It is what DrvPath makes. OutPath is then the
+	// toplevel within it, or the wrapper again where the configuration behind it was
+	// not found.
+	Wrapper string
 	// System is for instance "x86_64-linux".
 	System string
 	// HostName is networking.hostName; empty where the attribute path leads
@@ -150,6 +157,8 @@ type wanted struct {
 	path                   []string
 	// configEnd is the length of the path up to and with "config", or 0.
 	configEnd int
+	// node is the name of the node whose profile it is, in deploy.nodes.
+	node string
 }
 
 func parseAttributes(hosts []Attribute) ([]wanted, error) {
@@ -164,9 +173,22 @@ func parseAttributes(hosts []Attribute) ([]wanted, error) {
 			return nil, fmt.Errorf("evaluate %s: the host is wanted twice", h.Host)
 		}
 		seen[h.Host] = true
-		list = append(list, wanted{host: h.Host, attribute: h.Path, login: h.Login, path: path, configEnd: slices.Index(path, "config") + 1})
+		one := wanted{host: h.Host, attribute: h.Path, login: h.Login, path: path, configEnd: slices.Index(path, "config") + 1}
+		if h.Unwrap {
+			one.node = nodeOf(path)
+		}
+		list = append(list, one)
 	}
 	return list, nil
+}
+
+// nodeOf is the node of a path like deploy.nodes.NODE.profiles.PROFILE.path, and empty
+// for every other path.
+func nodeOf(path []string) string {
+	if len(path) == 6 && path[0] == "deploy" && path[1] == "nodes" && path[3] == "profiles" && path[5] == "path" {
+		return path[2]
+	}
+	return ""
 }
 
 // splitAttribute cuts an attribute path at its dots, except those in quotes,
@@ -228,16 +250,19 @@ func expression(hosts []wanted) string {
 		// A name that is missing before "config" is a wrong name; one that is
 		// missing behind it is for the evaluation to complain about, as to
 		// look there means to evaluate the host.
-		place, config := h.path, "null"
+		place, config, node := h.path, "null", "null"
 		if h.configEnd > 0 {
 			place, config = h.path[:h.configEnd-1], quoteList(h.path[:h.configEnd])
+		}
+		if h.node != "" {
+			node = quote(h.node)
 		}
 		login := "null"
 		if h.login != "" {
 			login = quote(h.login)
 		}
-		fmt.Fprintf(&list, "{ host = %s; attribute = %s; path = %s; place = %s; config = %s; login = %s; }\n",
-			quote(h.host), quote(h.attribute), quoteList(h.path), quoteList(place), config, login)
+		fmt.Fprintf(&list, "{ host = %s; attribute = %s; path = %s; place = %s; config = %s; login = %s; node = %s; }\n",
+			quote(h.host), quote(h.attribute), quoteList(h.path), quoteList(place), config, login, node)
 	}
 	return fmt.Sprintf("(%s)\n[\n%s]", evaluateNix, list.String())
 }
@@ -357,6 +382,7 @@ type answer struct {
 		Derivation   string          `json:"derivation"`
 		Output       string          `json:"output"`
 		Out          string          `json:"out"`
+		Wrapper      string          `json:"wrapper"`
 		System       string          `json:"system"`
 		HostName     string          `json:"hostName"`
 		Expectations json.RawMessage `json:"expectations"`
@@ -380,10 +406,10 @@ func (a *answer) into(result map[string]Evaluated, hosts []wanted) error {
 		return errors.Join(unknown...)
 	}
 	for _, h := range a.Hosts {
-		if !isStorePath(h.Derivation) || !strings.HasSuffix(h.Derivation, ".drv") || !isStorePath(h.Out) {
+		if !isStorePath(h.Derivation) || !strings.HasSuffix(h.Derivation, ".drv") || !isStorePath(h.Out) || h.Wrapper != "" && !isStorePath(h.Wrapper) {
 			return &Error{Step: "evaluate", Host: h.Host, Cause: fmt.Sprintf("read the answer of nix: %q and %q are not a derivation and its output", h.Derivation, h.Out)}
 		}
-		one := Evaluated{DrvPath: h.Derivation, Output: h.Output, OutPath: h.Out, System: h.System, HostName: h.HostName, Declared: h.Declared}
+		one := Evaluated{DrvPath: h.Derivation, Output: h.Output, OutPath: h.Out, Wrapper: h.Wrapper, System: h.System, HostName: h.HostName, Declared: h.Declared}
 		if string(h.Expectations) != "null" {
 			one.Expectations = h.Expectations
 		}

@@ -4,7 +4,7 @@ wanted: outputs:
 let
   inherit (builtins)
     attrNames concatStringsSep elemAt filter foldl' genList head isAttrs isList
-    isString length listToAttrs map mapAttrs match split substring tail trace;
+    isString length listToAttrs map mapAttrs match removeAttrs split substring tail trace;
 
   take = n: list: genList (elemAt list) (if length list < n then length list else n);
 
@@ -134,18 +134,38 @@ let
       home = text (users.${login}.home or null);
     };
 
+  configurations = outputs.nixosConfigurations or { };
+
+  # The configuration whose toplevel deploy-rs's activate.nixos has wrapped, by name; null where none is found. It is looked
+  # for among those that are called like the node, or like the wrapper, and believed by the derivation that the wrapper needs.
+  wrapped = node: wrapper:
+    let
+      needs = builtins.getContext (builtins.toJSON (removeAttrs (wrapper.drvAttrs or { }) [ "args" "builder" ]));
+      start = name: "activatable-nixos-system-${name}-";
+      alike = name: name == node || substring 0 (builtins.stringLength (start name)) (wrapper.name or "") == start name;
+      made = name: builtins.tryEval (needs ? ${text configurations.${name}.config.system.build.toplevel.drvPath});
+      found = filter (name: (made name).value) (filter alike (attrNames configurations));
+    in
+    if found == [ ] then null else head found;
+
   describe = host:
     let
-      system = at host.path;
-      config = if host.config == null then null else at host.config;
+      evaluated = at host.path;
+      inner = if host.node == null then null else wrapped host.node evaluated;
+      system = if inner == null then evaluated else configurations.${inner}.config.system.build.toplevel;
+      config =
+        if inner != null then configurations.${inner}.config
+        else if host.config == null then null
+        else at host.config;
     in
-    if !(isAttrs system && system.type or null == "derivation")
+    if !(isAttrs evaluated && evaluated.type or null == "derivation")
     then throw "${host.attribute} is not a derivation"
     else {
       inherit (host) host;
-      derivation = text system.drvPath;
-      output = system.outputName or "out";
+      derivation = text evaluated.drvPath;
+      output = evaluated.outputName or "out";
       out = text system.outPath;
+      wrapper = if host.node == null then null else text evaluated.outPath;
       system = system.system;
       hostName = if config == null then null else text (config.networking.hostName or null);
       expectations = if config == null then null else expectations config;

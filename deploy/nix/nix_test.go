@@ -112,7 +112,7 @@ func TestEvaluateArguments(t *testing.T) {
 	if end := "--override-input\nnixpkgs\npath:/x\n\n"; !strings.HasSuffix(seen, end) || strings.Count(seen, "\neval\n") != 1 {
 		t.Errorf("one call, with the user's arguments at its end: %s", seen[len(seen)-100:])
 	}
-	if host := `{ host = "web1"; attribute = "nixosConfigurations.web1.config.system.build.toplevel"; path = [ "nixosConfigurations" "web1" "config" "system" "build" "toplevel" ]; place = [ "nixosConfigurations" "web1" ]; config = [ "nixosConfigurations" "web1" "config" ]; login = null; }`; !strings.Contains(seen, host) {
+	if host := `{ host = "web1"; attribute = "nixosConfigurations.web1.config.system.build.toplevel"; path = [ "nixosConfigurations" "web1" "config" "system" "build" "toplevel" ]; place = [ "nixosConfigurations" "web1" ]; config = [ "nixosConfigurations" "web1" "config" ]; login = null; node = null; }`; !strings.Contains(seen, host) {
 		t.Errorf("no %s in the expression", host)
 	}
 }

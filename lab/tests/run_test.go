@@ -49,13 +49,18 @@ func (s *site) startSwitch(c command) *run {
 func (s *site) start(name string, c command) *run {
 	s.t.Helper()
 	s.write("deploy.toml", s.inventory.String())
+	return s.launch(s.dir, command{args: append([]string{name, hostName, "--output", "json"}, c.args...), env: c.env})
+}
+
+// launch starts hdeploy in a folder of the workstation.
+func (s *site) launch(dir string, c command) *run {
+	s.t.Helper()
 	r := &run{t: s.t, ended: make(chan struct{})}
 	r.stdout.changed = make(chan struct{})
-	args := append([]string{"/hdeploy/hdeploy", name, hostName, "--output", "json"}, c.args...)
 	process, err := workstation.Start(s.t.Context(), lab.ExecOptions{
-		Dir: s.dir, Env: append([]string{"XDG_STATE_HOME=" + s.dir + "/state"}, c.env...),
+		Dir: dir, Env: append([]string{"XDG_STATE_HOME=" + s.dir + "/state"}, c.env...),
 		Stdout: &r.stdout, Stderr: &r.stderr,
-	}, args...)
+	}, append([]string{"/hdeploy/hdeploy"}, c.args...)...)
 	if err != nil {
 		s.t.Fatal(err)
 	}

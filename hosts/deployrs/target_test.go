@@ -1,0 +1,63 @@
+package deployrs
+
+import (
+	"strings"
+	"testing"
+)
+
+func TestTargetsAreThoseOfDeployRs(t *testing.T) {
+	for word, want := range map[string]Target{
+		".":                       {Flake: "."},
+		".#":                      {Flake: "."},
+		"#web1":                   {Flake: ".", Node: "web1"},
+		".#web1":                  {Flake: ".", Node: "web1"},
+		".#web1.system":           {Flake: ".", Node: "web1", Profile: "system"},
+		`.#"web1.example.org"`:    {Flake: ".", Node: "web1.example.org"},
+		`.#"web1.example.org".a`:  {Flake: ".", Node: "web1.example.org", Profile: "a"},
+		`.#web1."a \"b\" \\ c"`:   {Flake: ".", Node: "web1", Profile: `a "b" \ c`},
+		"..#web1":                 {Flake: "..", Node: "web1"},
+		"./infra#web1.system":     {Flake: "./infra", Node: "web1", Profile: "system"},
+		"/etc/nixos":              {Flake: "/etc/nixos"},
+		"github:me/infra#web1":    {Flake: "github:me/infra", Node: "web1"},
+		"git+ssh://a/b?dir=c#d.e": {Flake: "git+ssh://a/b?dir=c", Node: "d", Profile: "e"},
+		"web1":                    {Node: "web1", Word: "web1"},
+		"web1.system":             {Node: "web1", Profile: "system", Word: "web1.system"},
+		"web1.example.org":        {Node: "web1.example.org", Word: "web1.example.org"},
+	} {
+		if got, err := ParseTarget(word); err != nil || got != want {
+			t.Errorf("%q is %+v (%v), want %+v", word, got, err, want)
+		}
+	}
+}
+
+func TestTargetsThatAreNone(t *testing.T) {
+	for word, says := range map[string]string{
+		".#a.b.c":                        "no third name",
+		".#a..b":                         "a name is empty",
+		".#.a":                           "a name is empty",
+		".#a.":                           "a name is empty",
+		`.#"`:                            "a quote is not closed",
+		`.#"a`:                           "a quote is not closed",
+		`.#""`:                           "a name is empty",
+		`.#"a"b`:                         "a dot is missing",
+		`.#a"b"`:                         "a dot is missing",
+		".#${a}":                         "double quotes",
+		".#a\nb":                         "control characters",
+		".#" + strings.Repeat("a", 5000): "too long",
+	} {
+		if got, err := ParseTarget(word); err == nil || !strings.Contains(err.Error(), says) {
+			t.Errorf("%q is %+v (%v), want an error with %q", word, got, err, says)
+		}
+	}
+}
+
+func TestWordsThatNameAFlake(t *testing.T) {
+	for word, want := range map[string]bool{
+		"web1": false, "web1.example.org": false, "@web": false, ".": true, "..": true, ".#a": true, "./a": true, "nixpkgs#a": true,
+		"github:a/b": true, "@a/b": false, "": false,
+	} {
+		if Names(word) != want {
+			t.Errorf("%q names a flake: %v, want %v", word, !want, want)
+		}
+	}
+}
