@@ -33,7 +33,11 @@ func (h *hostRun) dialDaemon(ctx context.Context) (net.Conn, error) {
 // print before it is no part of the daemon's words.
 func (h *hostRun) startDaemon(ctx context.Context) (net.Conn, error) {
 	mark := "hdeploy-" + rand.Text()
-	program := filepath.Join(h.facts.Running, "sw/bin/nix-daemon")
+	running := h.facts.Running
+	if h.of != nil { // that is no system
+		running = "/run/current-system"
+	}
+	program := filepath.Join(running, "sw/bin/nix-daemon")
 	command := remote.Command{Argv: []string{"/bin/sh", "-c", "echo " + mark + `; exec "$0" --stdio`, program}}
 	process, err := h.startImporter(ctx, command)
 	if err != nil {

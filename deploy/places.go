@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
+	"os"
 	"slices"
 	"sync"
 
@@ -15,6 +17,7 @@ import (
 	"github.com/hbohlen/hdeploy/hosts"
 	"github.com/hbohlen/hdeploy/profiles"
 	"github.com/hbohlen/hdeploy/profiles/closure"
+	"github.com/hbohlen/hdeploy/profiles/program"
 	"github.com/hbohlen/hdeploy/profiles/protocol"
 )
 
@@ -23,18 +26,12 @@ import (
 // input and output, as [relay.Join] does.
 type Join struct{ Program, Command string }
 
-// The values of [hosts.Host].Build that are no other host's name.
-const (
-	buildHere  = "local"
-	buildThere = "host"
-)
-
 // elsewhere names the host that builds for this one, empty where this machine does.
 func (h *hostRun) elsewhere() string {
 	switch {
-	case h.run.Goal == GoalBuild, h.Build == "", h.Build == buildHere:
+	case h.run.Goal == GoalBuild, h.Build == "", h.Build == hosts.BuildLocal:
 		return ""
-	case h.Build != buildThere && h.Build != h.Name:
+	case h.Build != hosts.BuildHost && h.Build != h.Name:
 		return h.Build
 	case h.Local: // it is this machine
 		return ""
@@ -47,6 +44,7 @@ func (h *hostRun) elsewhere() string {
 type place struct {
 	host  *hostRun
 	relay *relay.Relay
+	store nix.Store
 }
 
 // places are those of a run. Each is reached once, however many hosts it builds for.
@@ -97,7 +95,20 @@ func (r *run) reach(ctx context.Context, h *hostRun, name string) (*place, error
 		return nil, err
 	}
 	r.onClose(func() { p.relay.Close() })
+	p.store = nix.Store{URI: p.relay.StoreURI(), Settings: p.host.nixSettings(ctx)}
 	return p, nil
+}
+
+// nixSettings are what the host's own Nix builds and fetches with. An older agent cannot
+// tell; then its daemon takes the settings of this machine, if it trusts the login.
+func (h *hostRun) nixSettings(ctx context.Context) map[string]string {
+	limited, cancel := context.WithTimeout(ctx, answerLimit)
+	defer cancel()
+	settings, err := h.agent.NixSettings(limited)
+	if err != nil {
+		h.run.Log.Info().Str("host", h.Name).Err(err).Msg("the settings of the host's nix are not known")
+	}
+	return settings
 }
 
 // source is the place's store as one to copy from.
@@ -148,17 +159,19 @@ func collected(err error) bool {
 
 func (h *hostRun) buildOnce(ctx context.Context) error {
 	d := nix.Derivation{Host: h.key(), DrvPath: h.system.DrvPath, Output: h.system.Output}
-	if err := h.run.nix.BuildIn(ctx, h.place.relay.StoreURI(), d, h.run.progress(h.Name, event.Build)); err != nil {
+	if err := h.run.nix.BuildIn(ctx, h.place.store, d, h.run.progress(h.Name, event.Build)); err != nil {
 		return err
 	}
 	limited, cancel := context.WithTimeout(ctx, beginLimit)
 	defer cancel()
-	top, err := h.place.host.agent.Built(limited, protocol.BuiltRequest{Path: h.system.OutPath, For: h.Name})
+	top, err := h.place.host.agent.Built(limited, protocol.BuiltRequest{
+		Path: h.system.OutPath, For: h.key(), Unwrap: h.profile.Kind == hosts.KindDeployRs,
+	})
 	if err != nil {
 		return err
 	}
 	h.builtThere = &top
-	h.sizes, err = h.run.nix.ClosureIn(ctx, h.place.relay.StoreURI(), h.system.OutPath)
+	h.sizes, err = h.run.nix.ClosureIn(ctx, h.place.store, h.system.OutPath)
 	return err
 }
 
@@ -210,8 +223,23 @@ func (h *hostRun) described() protocol.Toplevel {
 	return closure.Read(h.system.OutPath)
 }
 
+// behind says what stands behind deploy-rs's wrapper, wherever that was built. The error
+// satisfies fs.ErrNotExist where it was not built yet.
+func (h *hostRun) behind() (kind, path string, err error) {
+	if b := h.builtThere; b != nil {
+		if b.BehindError != "" {
+			return "", "", errors.New(b.BehindError)
+		}
+		return b.Kind, b.Behind, nil
+	}
+	if _, err := os.Stat(h.system.OutPath); err != nil {
+		return "", "", fs.ErrNotExist
+	}
+	return program.Behind(h.system.OutPath)
+}
+
 // builtItself says that the host has built the closure, and needs no copy.
-func (h *hostRun) builtItself() bool { return h.place != nil && h.place.host == h }
+func (h *hostRun) builtItself() bool { return h.place != nil && h.place.host.Name == h.Name }
 
 // bring makes the closure be on the host. What the host has built itself was collected
 // there, if it is wanted again.
@@ -231,7 +259,10 @@ func (h *hostRun) bring(ctx context.Context) error {
 // fails. What the host's caches cannot give comes from here, and where the host trusts
 // the login but no key that signed, that trust decides as it does without any key.
 func (h *hostRun) transfer(ctx context.Context, to string) error {
-	t := nix.Transfer{To: to, Paths: []string{h.system.OutPath}, Sizes: h.sizes, Substitute: h.Substitute, CheckSignatures: h.run.signs()}
+	t := nix.Transfer{To: nix.Store{URI: to}, Paths: []string{h.system.OutPath}, Sizes: h.sizes, Substitute: h.Substitute, CheckSignatures: h.run.signs()}
+	if t.Substitute {
+		t.To.Settings = h.nixSettings(ctx)
+	}
 	if h.place != nil {
 		var err error
 		if t.From, err = h.place.source(h.run.Join); err != nil {

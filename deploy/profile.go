@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
+	"io/fs"
 
 	"github.com/hbohlen/hdeploy/deploy/agent"
 	"github.com/hbohlen/hdeploy/deploy/event"
@@ -124,16 +124,15 @@ func (h *hostRun) askAgain(ctx context.Context) error {
 }
 
 // unwrap makes what stands behind deploy-rs's wrapper the closure: the toplevel, so
-// that the system's profile points at it, or the home-manager generation. It needs
-// the closure to be here.
+// that the system's profile points at it, or the home-manager generation.
 func (h *hostRun) unwrap(ctx context.Context) error {
 	if h.profile.Kind != hosts.KindDeployRs || h.system.OutPath == "" {
 		return nil
 	}
-	if _, err := os.Stat(h.system.OutPath); err != nil {
-		return nil // built elsewhere; what it is shows there
+	kind, behind, err := h.behind()
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
 	}
-	kind, behind, err := program.Behind(h.system.OutPath)
 	if err != nil {
 		return refused(h.Name, "judge", "nix build "+h.run.Flake, "%v", err)
 	}

@@ -147,7 +147,7 @@ func RemoveLayers(ctx context.Context) error {
 		return err
 	}
 	defer unlock()
-	for _, pattern := range []string{"image-*", "base-*"} {
+	for _, pattern := range []string{"image-*", "base-*", "newnix-*"} {
 		layers, err := filepath.Glob(filepath.Join(cacheDir(), pattern))
 		if err != nil {
 			return fmt.Errorf("list layers: %v", err)

@@ -5,9 +5,12 @@ import (
 	"fmt"
 	"path/filepath"
 	"regexp"
+	"slices"
+	"strings"
 
 	"github.com/hbohlen/hdeploy/profiles"
 	"github.com/hbohlen/hdeploy/profiles/closure"
+	"github.com/hbohlen/hdeploy/profiles/program"
 	"github.com/hbohlen/hdeploy/profiles/protocol"
 	"github.com/hbohlen/hdeploy/profiles/systemd"
 )
@@ -34,5 +37,46 @@ func (a agent) built(ctx context.Context, p protocol.BuiltRequest) (any, error) 
 	if _, err := systemd.Of(running).Output(ctx, "nix-store", "--check-validity", p.Path); err != nil {
 		return nil, &protocol.Error{Code: protocol.CodeMissing, Message: fmt.Sprintf("%s is not valid on the host", p.Path)}
 	}
-	return closure.Read(p.Path), nil
+	return describe(p), nil
+}
+
+func describe(p protocol.BuiltRequest) protocol.Toplevel {
+	if !p.Unwrap {
+		return closure.Read(p.Path)
+	}
+	kind, behind, err := program.Behind(p.Path)
+	if err != nil {
+		return protocol.Toplevel{BehindError: err.Error()}
+	}
+	t := closure.Read(behind)
+	t.Kind, t.Behind = kind, behind
+	return t
+}
+
+// ownSettings mean something only on the machine whose nix.conf has them.
+var ownSettings = []string{"builders", "cores", "max-jobs", "post-build-hook", "substituters", "trusted-public-keys"}
+
+// nixSettings reads lines of a name, " = " and a value.
+func (a agent) nixSettings(ctx context.Context) (any, error) {
+	running, err := filepath.EvalSymlinks("/run/current-system")
+	if err != nil {
+		return nil, err
+	}
+	// The old name of the command, which all versions know.
+	output, err := systemd.Of(running).Output(ctx, "nix", "--extra-experimental-features", "nix-command", "show-config")
+	if err != nil {
+		return nil, refuse("%v", err)
+	}
+	return readSettings(output), nil
+}
+
+func readSettings(output []byte) protocol.NixSettings {
+	read := protocol.NixSettings{Settings: map[string]string{}}
+	for line := range strings.Lines(string(output)) {
+		name, value, found := strings.Cut(strings.TrimRight(line, "\n"), " =")
+		if found && slices.Contains(ownSettings, name) {
+			read.Settings[name] = strings.TrimSpace(withoutControls(value))
+		}
+	}
+	return read
 }

@@ -67,6 +67,8 @@ func (a agent) handle(ctx context.Context, method string, params json.RawMessage
 		return decoded(params, func(p protocol.PushRequest) (any, error) { return a.push(ctx, p) })
 	case protocol.MethodBuilt:
 		return decoded(params, func(p protocol.BuiltRequest) (any, error) { return a.built(ctx, p) })
+	case protocol.MethodNixSettings:
+		return a.nixSettings(ctx)
 	case protocol.MethodRollbackPlan:
 		return decoded(params, func(p protocol.RollbackRequest) (any, error) { return a.rollbackPlan(ctx, p) })
 	case protocol.MethodRecall:

@@ -24,3 +24,10 @@ func (a *Agent) Built(ctx context.Context, r protocol.BuiltRequest) (protocol.To
 	err := a.client.Call(ctx, protocol.MethodBuilt, r, &result, nil)
 	return result, err
 }
+
+// NixSettings returns how the host's own Nix builds and fetches.
+func (a *Agent) NixSettings(ctx context.Context) (map[string]string, error) {
+	var result protocol.NixSettings
+	err := a.client.Call(ctx, protocol.MethodNixSettings, protocol.NixSettingsRequest{}, &result, nil)
+	return result.Settings, err
+}

@@ -3,7 +3,9 @@ package nix
 import (
 	"context"
 	"fmt"
+	"maps"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -44,13 +46,44 @@ func (n *Nix) Build(ctx context.Context, derivations []Derivation, linkDir strin
 	return err
 }
 
-// BuildIn builds a derivation of this machine's store in another store, for instance
-// unix:///tmp/hd-1234/s. What the build needs is copied there, and its result stays:
-// nothing here or there keeps a collection from it once the call has returned.
+// Store is a store other than that of this machine.
+type Store struct {
+	// URI is for instance unix:///tmp/hd-1234/s.
+	URI string
+	// Settings are those of the nix.conf beside the store. A daemon takes many of a
+	// client that it trusts, and those of this machine, its builders or how much it
+	// builds at once, mean nothing there.
+	Settings map[string]string
+}
+
+// options are what goes with a call that makes the store work.
+func (s Store) options() ([]string, error) {
+	if s.URI == "" || strings.HasPrefix(s.URI, "-") {
+		return nil, fmt.Errorf("%q is not a store", s.URI)
+	}
+	var args []string
+	for _, name := range slices.Sorted(maps.Keys(s.Settings)) {
+		args = append(args, "--option", name, s.Settings[name])
+	}
+	return args, nil
+}
+
+// expected tells the remarks of a daemon that keeps to its own settings, which are those
+// that it was given back, because it does not trust this user.
+func (s Store) expected(remark string) bool {
+	name, found := cutBoth(remark, "ignoring the client-specified setting '", "', because it is a restricted setting and you are not a trusted user")
+	_, ours := s.Settings[name]
+	return found && ours
+}
+
+// BuildIn builds a derivation of this machine's store in another store. What the
+// build needs is copied there, and its result stays: nothing here or there keeps a
+// collection from it once the call has returned.
 //
 // The error is an [*Error] or the context's.
-func (n *Nix) BuildIn(ctx context.Context, storeURI string, d Derivation, on func(Progress)) error {
-	if err := checkStore(storeURI); err != nil {
+func (n *Nix) BuildIn(ctx context.Context, store Store, d Derivation, on func(Progress)) error {
+	options, err := store.options()
+	if err != nil {
 		return fmt.Errorf("build %s: %v", d.Host, err)
 	}
 	installables, err := installables([]Derivation{d})
@@ -59,17 +92,11 @@ func (n *Nix) BuildIn(ctx context.Context, storeURI string, d Derivation, on fun
 	}
 	t := newTracker(building, on)
 	t.count.Unit, t.counted.Unit = "derivations", "derivations"
+	t.remark = store.expected
 	// A link would dangle here.
-	args := arguments("build", append(installables, "--no-link", "--store", storeURI, "--eval-store", "auto")...)
-	_, err = n.run(ctx, "build", append(args, n.Extra...), t)
+	args := arguments("build", append(installables, "--no-link", "--store", store.URI, "--eval-store", "auto")...)
+	_, err = n.run(ctx, "build", slices.Concat(args, options, n.Extra), t)
 	return err
-}
-
-func checkStore(uri string) error {
-	if uri == "" || strings.HasPrefix(uri, "-") {
-		return fmt.Errorf("%q is not a store", uri)
-	}
-	return nil
 }
 
 // installables lists each wanted output once, in the order given.

@@ -30,11 +30,11 @@ func (n *Nix) Closure(ctx context.Context, path string) (Sizes, error) {
 
 // ClosureIn measures the closure of a path of another store. It takes a round trip
 // for each path.
-func (n *Nix) ClosureIn(ctx context.Context, storeURI, path string) (Sizes, error) {
-	if err := checkStore(storeURI); err != nil {
+func (n *Nix) ClosureIn(ctx context.Context, store Store, path string) (Sizes, error) {
+	if _, err := store.options(); err != nil {
 		return nil, fmt.Errorf("measure: %v", err)
 	}
-	return n.measure(ctx, path, "--store", storeURI)
+	return n.measure(ctx, path, "--store", store.URI)
 }
 
 func (n *Nix) measure(ctx context.Context, path string, where ...string) (Sizes, error) {
@@ -77,10 +77,11 @@ func parseSizes(output []byte) (Sizes, error) {
 
 // Transfer is what to copy from where to where.
 type Transfer struct {
-	// From is the store that has the paths, this machine's if empty; To the one that
-	// is to have their closures, for instance unix:///tmp/hd-1234/s.
-	From, To string
-	Paths    []string
+	// From is the URI of the store that has the paths, of this machine's if empty; To
+	// is the one that is to have their closures.
+	From  string
+	To    Store
+	Paths []string
 	// Sizes are those of the closure. With them, they may be nil, the progress also
 	// counts bytes, path by path.
 	Sizes Sizes
@@ -96,7 +97,8 @@ type Transfer struct {
 const fetchPatience = "10"
 
 func (c Transfer) arguments() ([]string, error) {
-	if err := checkStore(c.To); err != nil {
+	options, err := c.To.options()
+	if err != nil {
 		return nil, err
 	}
 	// Not the JSON log: in a copy Nix writes a line of it for each piece of
@@ -108,14 +110,12 @@ func (c Transfer) arguments() ([]string, error) {
 	}
 	if c.Substitute {
 		args = append(args, "--substitute-on-destination", "--option", "connect-timeout", fetchPatience)
+		args = append(args, options...)
 	}
 	if c.From != "" {
-		if err := checkStore(c.From); err != nil {
-			return nil, err
-		}
 		args = append(args, "--from", c.From)
 	}
-	args = append(args, "--to", c.To)
+	args = append(args, "--to", c.To.URI)
 	for _, path := range c.Paths {
 		if !isStorePath(path) {
 			return nil, fmt.Errorf("%q is not a store path", path)
@@ -139,6 +139,7 @@ func (n *Nix) Copy(ctx context.Context, c Transfer, on func(Progress)) error {
 	}
 	t := newTracker(copying, on)
 	t.sizes = c.Sizes
+	t.remark = c.To.expected
 	t.count.Unit, t.counted.Unit = "bytes", "bytes"
 	_, err = n.run(ctx, "copy", args, t)
 	return err

@@ -260,7 +260,7 @@ func TestLabBuildAndCopy(t *testing.T) {
 	}
 	socket := startDaemon(t, n)
 	var copied recorder
-	if err := n.Copy(ctx, Transfer{To: "unix://" + socket, Paths: []string{got["web2"].OutPath}, Sizes: sizes}, copied.add); err != nil {
+	if err := n.Copy(ctx, Transfer{To: Store{URI: "unix://" + socket}, Paths: []string{got["web2"].OutPath}, Sizes: sizes}, copied.add); err != nil {
 		t.Fatal(err)
 	}
 	if last := copied.last(); last.Paths != 3 || last.PathsTotal != 3 || last.Done != sizes.Total() || last.Total != sizes.Total() {
@@ -268,11 +268,11 @@ func TestLabBuildAndCopy(t *testing.T) {
 	}
 	copied = recorder{}
 	start := time.Now()
-	if err := n.Copy(ctx, Transfer{To: "unix://" + socket, Paths: []string{got["web2"].OutPath}, Sizes: sizes}, copied.add); err != nil || copied.last().Paths != 0 {
+	if err := n.Copy(ctx, Transfer{To: Store{URI: "unix://" + socket}, Paths: []string{got["web2"].OutPath}, Sizes: sizes}, copied.add); err != nil || copied.last().Paths != 0 {
 		t.Errorf("copy again: %+v, %v", copied.last(), err)
 	}
 	t.Logf("a copy with nothing to do took %v", time.Since(start))
-	if err := n.Copy(ctx, Transfer{To: "unix:///nowhere/s", Paths: []string{got["web2"].OutPath}}, nil); !errors.As(err, &failed) || failed.Kind != Unreachable {
+	if err := n.Copy(ctx, Transfer{To: Store{URI: "unix:///nowhere/s"}, Paths: []string{got["web2"].OutPath}}, nil); !errors.As(err, &failed) || failed.Kind != Unreachable {
 		t.Errorf("no daemon: %+v", failed)
 	}
 }

@@ -233,7 +233,7 @@ func TestBuildArguments(t *testing.T) {
 
 func TestCopyArguments(t *testing.T) {
 	n := fakeNix(t, "")
-	if err := n.Copy(t.Context(), Transfer{To: "unix:///tmp/hd-1/s", Paths: []string{"/nix/store/a-x", "/nix/store/b-x"}}, nil); err != nil {
+	if err := n.Copy(t.Context(), Transfer{To: Store{URI: "unix:///tmp/hd-1/s"}, Paths: []string{"/nix/store/a-x", "/nix/store/b-x"}}, nil); err != nil {
 		t.Fatal(err)
 	}
 	want := "--extra-experimental-features\nnix-command flakes\ncopy\n--log-format\nraw\n--no-check-sigs\n--to\nunix:///tmp/hd-1/s\n/nix/store/a-x\n/nix/store/b-x\n\n"
@@ -241,8 +241,74 @@ func TestCopyArguments(t *testing.T) {
 		t.Errorf("got %s", got)
 	}
 	for _, bad := range []string{"", "x", "--all", "/nix/store/a b", "/nix/store/a#b", "/nix/store/../etc/passwd^", "/nix/store/"} {
-		if err := n.Copy(t.Context(), Transfer{To: "unix:///s", Paths: []string{bad}}, nil); err == nil {
+		if err := n.Copy(t.Context(), Transfer{To: Store{URI: "unix:///s"}, Paths: []string{bad}}, nil); err == nil {
 			t.Errorf("%q was taken", bad)
+		}
+	}
+}
+
+func TestCopyArgumentsOfATransfer(t *testing.T) {
+	const begin = "--extra-experimental-features\nnix-command flakes\ncopy\n--log-format\nraw\n"
+	store := Store{URI: "unix:///s", Settings: map[string]string{"substituters": "https://a", "builders": ""}}
+	for want, c := range map[string]Transfer{
+		"--to\nunix:///s\n/nix/store/a-x\n\n":                                      {To: store, CheckSignatures: true},
+		"--no-check-sigs\n--from\nssh-ng://x\n--to\nunix:///s\n/nix/store/a-x\n\n": {To: store, From: "ssh-ng://x"},
+		"--no-check-sigs\n--substitute-on-destination\n--option\nconnect-timeout\n10\n--option\nbuilders\n\n--option\nsubstituters\nhttps://a\n--to\nunix:///s\n/nix/store/a-x\n\n": {To: store, Substitute: true},
+	} {
+		n := fakeNix(t, "")
+		c.Paths = []string{"/nix/store/a-x"}
+		if err := n.Copy(t.Context(), c, nil); err != nil {
+			t.Fatal(err)
+		}
+		if got := calls(t, n); got != begin+want {
+			t.Errorf("got %q, want %q", got, begin+want)
+		}
+	}
+	for _, bad := range []string{"", "--all"} {
+		if err := fakeNix(t, "").Copy(t.Context(), Transfer{To: Store{URI: bad}}, nil); err == nil {
+			t.Errorf("the store %q was taken", bad)
+		}
+	}
+}
+
+func TestBuildInArguments(t *testing.T) {
+	n := fakeNix(t, "")
+	n.Extra = []string{"--keep-going"}
+	store := Store{URI: "unix:///s", Settings: map[string]string{"max-jobs": "2"}}
+	if err := n.BuildIn(t.Context(), store, Derivation{"a", "/nix/store/a-x.drv", ""}, nil); err != nil {
+		t.Fatal(err)
+	}
+	want := "--extra-experimental-features\nnix-command flakes\nbuild\n--log-format\ninternal-json\n/nix/store/a-x.drv^out\n--no-link\n--store\nunix:///s\n--eval-store\nauto\n--option\nmax-jobs\n2\n--keep-going\n\n"
+	if got := calls(t, n); got != want {
+		t.Errorf("got %s", got)
+	}
+	if err := n.BuildIn(t.Context(), Store{}, Derivation{"a", "/nix/store/a-x.drv", ""}, nil); err == nil {
+		t.Error("no store was taken")
+	}
+	n = fakeNix(t, "printf '/nix/store/a-x 120\\n'")
+	if sizes, err := n.ClosureIn(t.Context(), store, "/nix/store/a-x"); err != nil || sizes.Total() != 120 {
+		t.Errorf("got %v, %v", sizes, err)
+	}
+	if got := calls(t, n); !strings.Contains(got, "path-info\n--log-format\ninternal-json\n--store\nunix:///s\n--recursive\n--size\n/nix/store/a-x\n") {
+		t.Errorf("got %s", got)
+	}
+}
+
+// A daemon that does not trust this user keeps its own settings, as it was asked to.
+func TestExpectedRemarks(t *testing.T) {
+	log, err := os.ReadFile("testdata/2.26/copy-untrusted.log")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for given, want := range map[string]int{"sandbox": 1, "cores": 2} {
+		told := &recorder{}
+		n := fakeNix(t, "cat >&2 <<'E'\n"+string(log)+"E")
+		to := Store{URI: "unix:///s", Settings: map[string]string{given: ""}}
+		if err := n.Copy(t.Context(), Transfer{To: to, Paths: []string{"/nix/store/a-x"}}, told.add); err != nil {
+			t.Fatal(err)
+		}
+		if notes := told.notes(); len(notes) != want {
+			t.Errorf("%s: %q", given, notes)
 		}
 	}
 }

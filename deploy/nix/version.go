@@ -32,8 +32,8 @@ import (
 //	       each file that it reads
 //	all    a daemon that is asked to substitute from a      Copy's caller, which copies
 //	       cache that is gone may hang up                   without that then
-//	all    a daemon takes max-jobs and cores from the       nobody: with a build elsewhere they
-//	       client that it trusts                            are those of this machine
+//	all    a daemon takes max-jobs, builders and others     Store.Settings, which gives it its own
+//	       from a client that it trusts
 
 // Flavour is who made a Nix.
 type Flavour string

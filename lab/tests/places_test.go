@@ -37,7 +37,7 @@ func (s *site) newBuilder() *lab.Host {
 		}
 	})
 	inShell(s.t, builder, "timeout 50 systemctl is-system-running --wait || systemctl is-system-running | grep -q degraded")
-	s.inventory.Tables += fmt.Sprintf("[hosts.builder]\naddress = %q\nhost_keys = [%q]\n", builder.Address, builder.HostKey())
+	s.inventory.Tables += fmt.Sprintf("[hosts.builder]\nuser = \"admin\"\naddress = %q\nhost_keys = [%q]\n", builder.Address, builder.HostKey())
 	return builder
 }
 
@@ -67,11 +67,13 @@ func (r *run) sent() uint64 {
 	return size
 }
 
-// requireNotHere checks that the workstation's store has nothing but derivations of
-// what was built elsewhere.
-func requireNotHere(t *testing.T, closure string) {
-	t.Helper()
-	inShell(t, workstation, "test ! -e "+closure)
+// requireNotHere checks that the workstation's store has nothing of what was built
+// elsewhere but derivations, and what every store of the lab has.
+func (s *site) requireNotHere(closure string) {
+	s.t.Helper()
+	for built := range strings.Lines(s.on("nix-store --query --requisites " + closure + " | grep -e -payload- -e " + closure)) {
+		inShell(s.t, workstation, "test ! -e "+strings.TrimSpace(built))
+	}
 }
 
 func TestBuildOnTheHost(t *testing.T) {
@@ -82,14 +84,16 @@ func TestBuildOnTheHost(t *testing.T) {
 	changes["kernel"] = "6.12.99"
 	s.configure(changes)
 	r := s.run("switch", "--dry-run").require("previewed", 0)
-	requireNotHere(t, r.Outcome.Closure)
+	s.requireNotHere(r.Outcome.Closure)
 	after := s.snapshot()
 	if after.Running != before.Running || after.Profile != before.Profile {
 		t.Fatal("a dry run changed the host")
 	}
 
-	r = s.deploy().require("committed", 0)
-	requireNotHere(t, r.Outcome.Closure)
+	// What the deployer's own Nix may do, where, and how much at once is not for the host.
+	own := []string{"NIX_CONFIG=max-jobs = 0\nbuilders = ssh-ng://root@127.0.0.1:9 x86_64-linux\npost-build-hook = /nowhere"}
+	r = s.startSwitch(command{env: own}).wait().require("committed", 0)
+	s.requireNotHere(r.Outcome.Closure)
 	if on := r.requireStep(event.Build, event.Done); on != "on "+hostName {
 		t.Errorf("built %q", on)
 	}
@@ -112,7 +116,7 @@ func TestBuildOnTheHost(t *testing.T) {
 	changes["switchInhibitors"] = map[string]string{"dbus": "broker"}
 	s.configure(changes)
 	r = s.deploy().require("refused", 5).requireFailure("dbus")
-	requireNotHere(t, r.Outcome.Closure)
+	s.requireNotHere(r.Outcome.Closure)
 	requireRuns(t, s.snapshot(), after.Running)
 }
 
@@ -135,13 +139,37 @@ func TestGarbageCollectionWhileTheHostBuilds(t *testing.T) {
 	s.on("nix-store --verify --check-contents")
 }
 
+// A host that is lost while it builds is noticed, and has not changed.
+func TestTheHostIsLostWhileItBuilds(t *testing.T) {
+	s := newSite(t, lab.HostOptions{})
+	s.inventory.Lines = `build = "host"`
+	before := s.snapshot()
+	s.configure(settings{"revision": "lost", "payloadMiB": 512, "payloadPaths": 4, "payloadSeed": "lost"})
+	r := s.startSwitch(command{})
+	r.await("a build that runs", func(e event.Event) bool {
+		return e.Phase == event.Build && e.Progress != nil && strings.HasPrefix(e.Progress.Activity, "payload")
+	})
+	s.powerCut()
+	since := time.Now()
+	r.wait().require("failed", 3).requireFailure("connection was lost")
+	if took := time.Since(since); took > 40*time.Second {
+		t.Errorf("it took %v to see that the host was gone", took)
+	}
+	s.powerOn()
+	if after := s.snapshot(); after.Running != before.Running || after.Profile != before.Profile {
+		t.Error("it runs or boots something else")
+	}
+	s.configure(bulk("after"))
+	s.deploy().require("committed", 0)
+}
+
 func TestBuildOnAnotherHost(t *testing.T) {
 	s := newSite(t, lab.HostOptions{})
 	builder := s.newBuilder()
 	s.inventory.Lines = `build = "builder"`
 	s.configure(bulk("another"))
 	r := s.deploy().require("committed", 0)
-	requireNotHere(t, r.Outcome.Closure)
+	s.requireNotHere(r.Outcome.Closure)
 	if on := r.requireStep(event.Build, event.Done); on != "on builder" {
 		t.Errorf("built %q", on)
 	}

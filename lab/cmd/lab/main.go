@@ -40,6 +40,8 @@ Usage: scripts/lab COMMAND [ARGUMENTS]
   delay HOST RTT           proxy in front of the host's sshd that adds a round trip
                            time, until interrupted; prints the address to use
                              scripts/lab delay web1 80ms
+  new-nix HOST             give a host a newer Nix beside its own, in /opt/nix/bin
+                             scripts/lab new-nix workstation
   down                     end all hosts and remove the world
                              scripts/lab down
   clean                    remove every world, and the layers that were built for them
@@ -78,6 +80,7 @@ var commands = map[string]command{
 	"restore":   {1, 1, onHost((*lab.Host).RestoreNetwork)},
 	"limit":     {2, 2, limit},
 	"delay":     {2, 2, delay},
+	"new-nix":   {1, 1, onHost((*lab.Host).AddNewNix)},
 	"down":      {0, 0, down},
 	"clean":     {0, 0, clean},
 }
