@@ -107,9 +107,12 @@ func (h *hostRun) copyFailure(err, link error) error {
 	var failed *nix.Error
 	diskFull := errors.As(err, &failed) && failed.Kind == nix.DiskFull
 	switch said := h.daemonSaid.LastLine(); {
+	case failed != nil && failed.Kind == nix.Untrusted:
+		quoteNix(f)
+		h.distrusted(f, failed)
 	case said != "":
 		f.Cause = fmt.Errorf("the Nix daemon could not be started on the host: %s", said)
-		f.Next = h.ssh("ls -l " + filepath.Join(h.facts.Running, "sw/bin/nix-daemon"))
+		f.Next = h.ssh("ls -l " + filepath.Join(h.programs(), "sw/bin/nix-daemon"))
 	case h.conn.Err() != nil || link != nil && !diskFull:
 		if link == nil {
 			link = h.conn.Err()

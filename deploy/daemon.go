@@ -33,11 +33,7 @@ func (h *hostRun) dialDaemon(ctx context.Context) (net.Conn, error) {
 // print before it is no part of the daemon's words.
 func (h *hostRun) startDaemon(ctx context.Context) (net.Conn, error) {
 	mark := "hdeploy-" + rand.Text()
-	running := h.facts.Running
-	if h.of != nil { // that is no system
-		running = "/run/current-system"
-	}
-	program := filepath.Join(running, "sw/bin/nix-daemon")
+	program := filepath.Join(h.programs(), "sw/bin/nix-daemon")
 	command := remote.Command{Argv: []string{"/bin/sh", "-c", "echo " + mark + `; exec "$0" --stdio`, program}}
 	process, err := h.startImporter(ctx, command)
 	if err != nil {

@@ -69,13 +69,23 @@ func (h *hostRun) explainAgent(e *agent.Error) string {
 	case agent.Upload:
 		return h.ssh("df -h / /var/lib")
 	case agent.NotExecutable:
+		if h.Agent != "" {
+			return h.ssh("ls -lL " + h.Agent)
+		}
 		return h.ssh("findmnt -T /var/lib/hdeploy") + "  # it must not be mounted noexec"
 	case agent.Versions:
+		if h.Agent != "" {
+			return "update the input hdeploy of the flake of " + h.Name + " or this hdeploy, whichever is older; or leave out agent for " + h.Name +
+				" in deploy.toml once, for a login that may run any command as root"
+		}
 		return "use an hdeploy of the same protocol as the agent on " + h.Name
 	case agent.Disobeyed:
 		return "let " + h.User + " run commands on the host: see ForceCommand of its sshd, command= in the authorized_keys of " + h.User +
 			", and the login shell (users.users." + h.User + ".shell), whose startup files must not run something else\n" + h.ssh("")
 	case agent.Silent:
+	}
+	if h.Agent != "" {
+		return h.ssh("ls -lL " + h.Agent)
 	}
 	return h.ssh("ls -l /var/lib/hdeploy/agent")
 }

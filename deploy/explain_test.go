@@ -43,7 +43,9 @@ func TestConnectionFailures(t *testing.T) {
 		{"no keys", link(remote.NoKeys), Refused, CodeRefused, "login", "do this"},
 		{"key unreadable", link(remote.KeyUnreadable), Refused, CodeRefused, "login", "do this"},
 		{"disobeyed", program(agent.Disobeyed), Refused, CodeRefused, "start the agent", "ForceCommand"},
-		{"elevation", program(agent.Elevation), Refused, CodeRefused, "start the agent", "NOPASSWD"},
+		{"elevation", program(agent.Elevation), Refused, CodeRefused, "start the agent", `elevation = "sudo"`},
+		{"no elevation", link(remote.NoElevation), Refused, CodeRefused, "elevate", "do this"},
+		{"no agent", program(agent.Absent), Refused, CodeRefused, "start the agent", "services.hdeploy.enable"},
 		{"platform", program(agent.Platform), Refused, CodeRefused, "start the agent", "uname -sm"},
 		{"upload", program(agent.Upload), Refused, CodeRefused, "start the agent", "df -h"},
 		{"noexec", program(agent.NotExecutable), Refused, CodeRefused, "start the agent", "noexec"},
@@ -107,9 +109,20 @@ func TestCopyFailures(t *testing.T) {
 	if f.Host != "web1" || f.Step != "copy" || f.Word != Failed || f.Code != CodeCopy || !strings.Contains(f.Next, "nix-collect-garbage") || len(f.Log) != 1 || !errors.Is(f, full) {
 		t.Errorf("full disk: %+v", f)
 	}
-	if f := asFailure("", "", h.copyFailure(&nix.Error{Step: "copy", Kind: nix.Untrusted, Output: "a\nb"}, nil)); f.Next != "hdeploy switch web1" || len(f.Log) != 2 {
+	if f := asFailure("", "", h.copyFailure(&nix.Error{Step: "copy", Output: "a\nb"}, nil)); f.Next != "hdeploy switch web1" || len(f.Log) != 2 {
 		t.Errorf("another reason: %+v", f)
 	}
+	h.User, h.system.OutPath = "deploy", "/nix/store/sys"
+	f = asFailure("", "", h.copyFailure(&nix.Error{Step: "copy", Kind: nix.Untrusted, Cause: "lacks a signature", Output: "a\nb"}, nil))
+	for _, word := range []string{
+		"lacks a signature", `nix.settings.trusted-users = [ "deploy" ];`, "nix key generate-secret --key-name ", "secret-key-files = ",
+		"nix store sign --recursive --key-file /etc/nix/signing-key /nix/store/sys\n", `nix.settings.trusted-public-keys = [ "`,
+	} {
+		if !strings.Contains(f.Error()+f.Next, word) || f.Code != CodeCopy || len(f.Log) != 2 {
+			t.Errorf("unsigned: %+v does not say %q", f, word)
+		}
+	}
+	h.User = "root"
 	// What nix says of a torn connection is only a consequence.
 	if f := asFailure("", "", h.copyFailure(&nix.Error{Step: "copy", Kind: nix.Disconnected}, io.ErrUnexpectedEOF)); !strings.Contains(f.Error(), "the connection was lost: unexpected EOF") || f.Log != nil || f.Code != CodeCopy || f.Next != "hdeploy switch web1" {
 		t.Errorf("torn relay: %+v", f)

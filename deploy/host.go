@@ -108,6 +108,10 @@ type hostRun struct {
 	act         transaction.Action
 	hereResults []probe.Result
 	blamed      *hostRun
+	// elevation is how the login user may become root, where that is not tried first:
+	// every profile is the user's own.
+	elevation []string
+	own       bool
 }
 
 func newHostRun(r *run, h hosts.Host) *hostRun {
@@ -138,16 +142,20 @@ func (h *hostRun) ssh(command string) string {
 	if h.Local {
 		return h.here(command)
 	}
-	s := "ssh "
-	if h.Port != 22 {
-		s += fmt.Sprintf("-p %d ", h.Port)
+	at := remote.Target{Address: h.Address, Port: h.Port, User: h.User, Elevation: h.Elevation}
+	if h.conn != nil && h.Confirm != nil {
+		at = h.conn.Target() // where it was seen last
 	}
-	s += h.User + "@" + h.Address
+	s := "ssh "
+	if at.Port != 22 {
+		s += fmt.Sprintf("-p %d ", at.Port)
+	}
+	s += at.User + "@" + at.Address
 	if command == "" {
 		return s
 	}
-	if h.User != "root" {
-		command = strings.Join(h.Elevation, " ") + " " + command
+	if at.User != "root" {
+		command = strings.Join(at.Elevation, " ") + " " + command
 	}
 	return s + " " + command
 }
@@ -185,12 +193,15 @@ func (h *hostRun) use(conn *remote.Conn, a *agent.Agent) {
 func (h *hostRun) preflight(ctx context.Context) (err error) {
 	done := h.phase(event.Preflight)
 	defer func() { done(describe(h.facts), err) }()
-	conn, a, err := h.connect(ctx, agent.AskFacts(protocol.FactsRequest{Profile: profiles.System, LookOnly: !h.run.changes()}, &h.facts))
+	conn, a, err := h.reach(ctx, agent.AskFacts(protocol.FactsRequest{Profile: profiles.System, LookOnly: !h.run.changes()}, &h.facts))
 	if err != nil {
 		return h.connectionFailure("connect", err)
 	}
 	h.use(conn, a)
 	if err := h.checkSelf(); err != nil {
+		return err
+	}
+	if err := h.orElevated(ctx); err != nil {
 		return err
 	}
 	if err := h.checkHost(); err != nil {

@@ -35,7 +35,7 @@ func (h *hostRun) notOurs(f protocol.Facts) error {
 	switch {
 	case !f.NixOS:
 		return refused(h.Name, "look", "set the address of "+h.Name+" in deploy.toml to a NixOS host", "this is not a NixOS host but %s", capped(f.OS))
-	case f.UID != 0:
+	case f.UID != 0 && !h.own:
 		return refused(h.Name, "elevate", "set user = \"root\" or elevation = \"sudo\" for "+h.Name+" in deploy.toml", "the agent runs as uid %d, not as root", f.UID)
 	case f.Running == "" && h.of == nil:
 		return refused(h.Name, "look", h.ssh("ls -l /run/current-system"), "the running system cannot be read from /run/current-system")

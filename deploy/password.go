@@ -221,13 +221,17 @@ func (p *password) find(ctx context.Context, host string) (string, error) {
 		return "", err
 	}
 	if text == "" || strings.ContainsAny(text, "\x00\r\n") {
-		return "", fmt.Errorf("%s is empty or has more than one line", p.name())
+		return "", fmt.Errorf("%s is empty, or no text", p.name())
 	}
 	return text, nil
 }
 
-// passwordLimit caps a password, in bytes. PAM takes 512.
-const passwordLimit = 512
+// passwordLimit caps a password, in bytes, as PAM does, and sourceLimit the file that
+// begins with it.
+const (
+	passwordLimit = 512
+	sourceLimit   = 64 << 10
+)
 
 // passwordFile reads a password that nobody else could read.
 func passwordFile(path string) (string, error) {
@@ -243,11 +247,11 @@ func passwordFile(path string) (string, error) {
 	if err := private(info); err != nil {
 		return "", fmt.Errorf("read the password in %s: %v", path, err)
 	}
-	text, err := io.ReadAll(io.LimitReader(file, passwordLimit+2))
+	text, err := io.ReadAll(io.LimitReader(file, sourceLimit))
 	if err != nil {
 		return "", fmt.Errorf("read the password: %v", err)
 	}
-	return oneLine(text)
+	return firstLine(text)
 }
 
 func private(info fs.FileInfo) error {
@@ -283,7 +287,7 @@ func passwordCommand(ctx context.Context, argv []string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("run %s for the password: %v%s", argv[0], err, lastWord(said.String(), string(out)))
 	}
-	return oneLine(out)
+	return firstLine(out)
 }
 
 // lastWord is the last line that a program printed, unless that has the secret in it.
@@ -302,11 +306,13 @@ func lastWord(said, secret string) string {
 	return ": " + line
 }
 
-// oneLine takes the end of the line away that an editor or a program leaves.
-func oneLine(text []byte) (string, error) {
-	text = bytes.TrimSuffix(bytes.TrimSuffix(text, []byte("\n")), []byte("\r"))
-	if len(text) > passwordLimit {
+// firstLine is the password, as in the files of pass and in what an askpass program
+// prints.
+func firstLine(text []byte) (string, error) {
+	line, _, _ := bytes.Cut(text, []byte("\n"))
+	line = bytes.TrimSuffix(line, []byte("\r"))
+	if len(line) > passwordLimit {
 		return "", fmt.Errorf("read the password: it has more than %d bytes", passwordLimit)
 	}
-	return string(text), nil
+	return string(line), nil
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 
 	"github.com/hbohlen/hdeploy/deploy/agent"
 	"github.com/hbohlen/hdeploy/hosts"
@@ -30,6 +31,9 @@ func (h *hostRun) targetOf(host hosts.Host) remote.Target {
 // the same hops, to another endpoint.
 func (h *hostRun) moved() remote.Target {
 	there, place := h.Host, h.Confirm
+	if len(there.HostKeys) == 0 && there.SSH.HostKeyAlias == "" {
+		there.SSH.HostKeyAlias = knownAs(h.Address, h.Port) // it is the same machine
+	}
 	there.Address = cmp.Or(place.Address, there.Address)
 	there.Port = cmp.Or(place.Port, there.Port)
 	if place.User != "" && place.User != there.User {
@@ -42,6 +46,14 @@ func (h *hostRun) moved() remote.Target {
 		there.HostKeys = place.HostKeys
 	}
 	return h.targetOf(there)
+}
+
+// knownAs is the name under which known_hosts has a host.
+func knownAs(address string, port int) string {
+	if port == 22 {
+		return address
+	}
+	return fmt.Sprintf("[%s]:%d", address, port)
 }
 
 // anywhere are the places at which the host may be, whatever it runs.

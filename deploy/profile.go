@@ -34,7 +34,47 @@ func newHostRuns(r *run, h hosts.Host) *hostRun {
 		one.Probes = p.Probes // the host's are asked with the first one
 		lead.later = append(lead.later, one)
 	}
+	if lead.ownedByLogin() {
+		for _, p := range lead.all() {
+			p.own, p.elevation, p.Elevation = true, p.Elevation, nil
+		}
+	}
 	return lead
+}
+
+// ownedByLogin says whether the login user owns all profiles, so that nothing needs
+// root.
+func (h *hostRun) ownedByLogin() bool {
+	for _, p := range h.all() {
+		if p.of == nil || p.of.Program.User != h.User || h.User == "root" {
+			return false
+		}
+	}
+	return true
+}
+
+// orElevated becomes root after all where the host would end the user's units with
+// the login: what drives a transaction must outlive that.
+func (h *hostRun) orElevated(ctx context.Context) error {
+	if !h.own || h.facts.OfProfile == nil || h.facts.OfProfile.Lingers {
+		return nil
+	}
+	for _, p := range h.all() {
+		p.own, p.Elevation = false, p.elevation
+	}
+	if len(h.Elevation) > 0 {
+		conn, a, err := h.connect(ctx, agent.AskFacts(protocol.FactsRequest{Profile: profiles.System, LookOnly: !h.run.changes()}, &h.facts))
+		if err == nil {
+			h.use(conn, a)
+			return nil
+		}
+		err = h.connectionFailure("elevate", err)
+		if asFailure(h.Name, "elevate", err).Word != Refused {
+			return err
+		}
+	}
+	return refused(h.Name, "elevate", "ssh root@"+h.Address+" loginctl enable-linger "+h.User,
+		"user %s does not linger, so that the host would end what watches over the deployment with the login, and may not become root either", h.User)
 }
 
 // everyKind says whether the run means something to a profile of any kind: what one
@@ -212,4 +252,12 @@ func (h *hostRun) finishAll(ctx context.Context) event.Outcome {
 // undone says why a profile was taken back that was well itself.
 func undone(by *hostRun, why string) string {
 	return fmt.Sprintf("profile %s failed: %s", by.profile.Name, why)
+}
+
+// programs is the system whose programs the host runs, whatever the profile is.
+func (h *hostRun) programs() string {
+	if h.of != nil {
+		return "/run/current-system"
+	}
+	return h.facts.Running
 }

@@ -101,7 +101,7 @@ func (h *hostRun) rollBack(ctx context.Context, r RollbackRequest) error {
 func (h *hostRun) planRollback(ctx context.Context, to string) (plan protocol.RollbackPlan, err error) {
 	done := h.phase(event.Preflight)
 	defer func() { done(describe(h.facts), err) }()
-	conn, a, err := h.connect(ctx, agent.AskRollback(protocol.RollbackRequest{Profile: profiles.System, To: to}, &plan))
+	conn, a, err := h.reach(ctx, agent.AskRollback(protocol.RollbackRequest{Profile: profiles.System, To: to}, &plan))
 	if err != nil {
 		return plan, h.connectionFailure("connect", err)
 	}

@@ -103,11 +103,14 @@ func (s *section) wrongType(value *node, key string, want kind, suggestion strin
 	s.d.fail(value.at, suggestion, "%s of %s must be %s, not %s", key, s.where, want, value.kind)
 }
 
+// commandKeys are those whose value is a command, word by word.
+func commandKeys() []string { return []string{"argv", "activate", "rollback", "check", "command"} }
+
 // rewritten guesses what the author of a value of the wrong type meant.
 func rewritten(value *node, key string, want kind) string {
 	switch {
-	case key == "argv" && value.kind == kindString:
-		return fmt.Sprintf("argv = [%s]", quotedList(strings.Fields(value.text)))
+	case want == kindArray && value.kind == kindString && isOneOf(key, commandKeys()):
+		return fmt.Sprintf("%s = [%s]", key, quotedList(strings.Fields(value.text)))
 	case want == kindArray && value.kind == kindString:
 		return fmt.Sprintf("%s = [%q]", key, value.text)
 	case want == kindInteger && value.kind == kindString:

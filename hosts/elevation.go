@@ -22,11 +22,10 @@ func elevationForm() form[settings] {
 			f := s.table.field(name)
 			switch f.value.kind {
 			case kindArray:
-				into.elevated = s.strings(name, &into.Elevation, checkArgument) || into.elevated
+				s.strings(name, &into.Elevation, checkArgument)
 			case kindString:
 				word := ""
 				if s.oneOf(name, &word, elevationWords()...) {
-					into.elevated = true
 					into.Elevation = slices.Clone(elevations()[word])
 				}
 			default:
@@ -73,10 +72,11 @@ func passwordForm() form[settings] {
 			f := s.table.field(name)
 			switch f.value.kind {
 			case kindString:
-				word := ""
-				if s.oneOf(name, &word, "ask") {
-					into.Password = Password{Ask: true}
+				if f.value.text != "ask" {
+					// The text is not repeated: it may be the password.
+					s.d.fail(f.value.at, `"ask", { file = "..." } or { command = ["..."] }`, "%s of %s: a password does not belong into this file", name, s.where)
 				}
+				into.Password = Password{Ask: true}
 			case kindTable:
 				into.Password = s.d.password(name+" of "+s.where, f.value)
 			default:

@@ -1,6 +1,7 @@
 package hosts
 
 import (
+	"bytes"
 	"errors"
 	"flag"
 	"os"
@@ -109,8 +110,11 @@ func FuzzDecode(f *testing.F) {
 		}
 		f.Add(document)
 	}
-	f.Add([]byte("[hosts.web1]\nprobes = [\"a\"]\n[probes.a]\nkind = \"tcp\"\naddress = \"a:1\"\n[jumps.b]\n[defaults]\njump=[\"b\"]"))
+	addSeeds(f)
 	f.Fuzz(func(t *testing.T, document []byte) {
+		if bytes.Contains(document, []byte("ssh_config")) {
+			return // it could be any file of this machine
+		}
 		inv, err := decode("deploy.toml", "/srv/deploy.toml", document, testKinds())
 		if err != nil {
 			checkFaults(t, document, err)
@@ -118,6 +122,7 @@ func FuzzDecode(f *testing.F) {
 		}
 		for _, host := range inv.Hosts {
 			checkHost(t, host)
+			checkEffective(t, host)
 		}
 		again, err := decode("deploy.toml", "/srv/deploy.toml", document, testKinds())
 		if err != nil || !reflect.DeepEqual(inv, again) {
@@ -133,6 +138,9 @@ func checkFaults(t *testing.T, document []byte, err error) {
 	}
 	lines := strings.Split(string(document), "\n")
 	for _, fault := range faults {
+		if fault.File != "deploy.toml" {
+			continue // of the machine's own ssh_config
+		}
 		if strings.ContainsFunc(fault.Error(), func(r rune) bool { return r < ' ' || r == 0x7f }) {
 			t.Errorf("control character in %q", fault.Error())
 		}
@@ -142,10 +150,27 @@ func checkFaults(t *testing.T, document []byte, err error) {
 	}
 }
 
+// checkEffective wants lines that a terminal does not act on.
+func checkEffective(t *testing.T, host Host) {
+	for _, s := range Effective(host) {
+		if line := s.TOML(80); strings.ContainsFunc(line, func(r rune) bool { return r != '\n' && r < ' ' || r == 0x7f }) {
+			t.Errorf("control character in %q", line)
+		}
+	}
+}
+
 func checkHost(t *testing.T, host Host) {
 	message, _ := checkAddress(host.Address)
 	if message != "" || host.Name == "" || host.Port < 1 || host.Port > 65535 || host.User == "" || host.Attribute == "" || host.Timeouts.Connect <= 0 {
 		t.Errorf("incomplete host %+v", host)
+	}
+	if len(host.Profiles) == 0 {
+		t.Errorf("nothing to deploy on %+v", host)
+	}
+	for _, p := range host.Profiles {
+		if p.Name == "" || p.User == "" || p.Attribute == "" || !isOneOf(p.Kind, profileKinds()) || p.Timeouts.Confirm <= 0 {
+			t.Errorf("incomplete profile %+v", p)
+		}
 	}
 	for _, probe := range host.Probes {
 		if probe.Kind == "" || probe.Deadline != nil && *probe.Deadline <= 0 || probe.Passes != nil && *probe.Passes < 1 || probe.From == "" {

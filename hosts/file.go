@@ -89,7 +89,6 @@ func (d *decoder) inventory(root *node) *Inventory {
 		r.resolve(host)
 	}
 	r.refuseCycles()
-	r.refuseDuplicates()
 	for _, host := range all {
 		inv.Hosts = append(inv.Hosts, host.Host)
 	}

@@ -12,10 +12,12 @@ type levels struct {
 	defaults *node
 	tags     map[string]*field
 	tagOrder []*field
+	// Every host is read by the same keys, which are made once.
+	own, shared, ofTags []key[settings]
 }
 
 func (d *decoder) levels(file document) *levels {
-	l := &levels{d: d, defaults: file.defaults, tags: map[string]*field{}}
+	l := &levels{d: d, defaults: file.defaults, tags: map[string]*field{}, own: ownKeys(), shared: levelKeys(), ofTags: tagKeys()}
 	d.each("tags", file.tags, func(f *field) {
 		l.tags[f.name] = f
 		l.tagOrder = append(l.tagOrder, f)
@@ -35,7 +37,7 @@ func (l *levels) readDefaults(into *settings) {
 	}
 	s := l.level("defaults", LevelDefaults, l.defaults, into)
 	s.refuseOwn("differs from host to host and has no default")
-	readKeys(s, levelKeys(), into)
+	readKeys(s, l.shared, into)
 	s.refuseUnknownKeys()
 }
 
@@ -45,7 +47,7 @@ func tagKeys() []key[settings] { return withoutKeys(levelKeys(), "tags") }
 func (l *levels) readTag(f *field, into *settings) {
 	s := l.level("tag "+f.name, "tags."+dotted(f.name), f.value, into)
 	s.refuseOwn("differs from host to host and is nothing of a tag", "tags")
-	readKeys(s, tagKeys(), into)
+	readKeys(s, l.ofTags, into)
 	s.refuseUnknownKeys()
 }
 
@@ -77,11 +79,11 @@ func (l *levels) host(f *field) *settings {
 		}
 	}
 	s := l.level("host "+f.name, "hosts."+dotted(f.name), f.value, host)
-	readKeys(s, ownKeys(), host)
-	readKeys(s, levelKeys(), host)
+	readKeys(s, l.own, host)
+	readKeys(s, l.shared, host)
 	s.profiles(host)
 	s.refuseUnknownKeys()
-	if !host.elevated {
+	if !host.Origins.Said("elevation") {
 		host.Elevation = DefaultElevation(host.User)
 	}
 	host.Local = host.Address == localAddress || host.Name == localHost && !host.Origins.Said("address")
@@ -102,7 +104,7 @@ func (l *levels) tagsOf(table *node, before settings) []string {
 	}
 	before.Origins = nil
 	s := l.d.section("host "+before.Name, table)
-	for _, k := range levelKeys() {
+	for _, k := range l.shared {
 		if k.name == "tags" {
 			k.read(s, k.name, &before)
 		}

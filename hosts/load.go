@@ -93,6 +93,9 @@ func decode(file, absolute string, document []byte, kinds Kinds) (*Inventory, er
 	}
 	d := &decoder{file: file, folder: filepath.Dir(absolute), kinds: kinds}
 	inv := d.inventory(root)
+	if f := root.field("hosts"); f != nil {
+		d.settle(inv, f.value)
+	}
 	if len(d.faults) > 0 {
 		return nil, d.faults.sorted()
 	}

@@ -149,13 +149,13 @@ func (s *section) completeProfile(p *profileDraft, host *settings) {
 // completeNixOS makes the profile the host's system: there is one.
 func (s *section) completeNixOS(p *profileDraft, host *settings) {
 	if p.User != "" && p.User != "root" {
-		s.d.fail(s.at("user"), `user = "root"`, "the system of %s belongs to root", host.Name)
+		s.d.fail(s.at("user"), `user = "root"`, "the system of host %s belongs to root", host.Name)
 	}
 	if host.withoutSystem {
-		s.d.fail(s.table.at, "system = true", "%s has system = false, and a profile of kind %q", host.Name, KindNixOS)
+		s.d.fail(s.table.at, "system = true", "host %s has system = false, and a profile of kind %q", host.Name, KindNixOS)
 	}
 	if p.Attribute != "" && host.Origins.Said("attribute") {
-		s.d.fail(s.at("attribute"), "one of the two", "the system of %s has an attribute in the host's table, too", host.Name)
+		s.d.fail(s.at("attribute"), "one of the two", "the system of host %s has an attribute in the host's table, too", host.Name)
 	}
 	setDefault(&p.Attribute, host.Attribute)
 	host.Attribute = p.Attribute
@@ -184,7 +184,7 @@ func (s *section) completeProfiles(host *settings) {
 	case !host.withoutSystem:
 		system := profileDraft{Profile: host.system()}
 		if taken := slices.IndexFunc(host.profiles, func(p profileDraft) bool { return p.Name == SystemProfile }); taken >= 0 {
-			s.d.fail(host.profiles[taken].header, "another name for this profile, or system = false", "the system of %s has the name %q already", host.Name, SystemProfile)
+			s.d.fail(host.profiles[taken].header, "another name for this profile, or system = false", "the system of host %s has the name %q already", host.Name, SystemProfile)
 			return
 		}
 		host.profiles = slices.Insert(host.profiles, 0, system)

@@ -2,9 +2,7 @@ package hosts
 
 import (
 	"fmt"
-	"net"
 	"slices"
-	"strconv"
 	"strings"
 )
 
@@ -133,10 +131,7 @@ func (r *resolver) jump(name string) (Jump, bool) {
 	if other == nil {
 		return Jump{}, false
 	}
-	return Jump{
-		Name: name, Address: other.Address, Port: other.Port, User: other.User,
-		HostKeys: slices.Clone(other.HostKeys), IdentityFiles: slices.Clone(other.IdentityFiles),
-	}, true
+	return other.asJump(), true
 }
 
 // refuseCycles reports hosts that are reached through each other.
@@ -168,35 +163,6 @@ func (r *resolver) refuseCycles() {
 		if state[host.Name] == unseen {
 			visit(host)
 		}
-	}
-}
-
-// refuseDuplicates reports hosts that are one machine: two deployments of one run
-// would wait for each other's lock. The same address behind different jump hosts is
-// another machine.
-func (r *resolver) refuseDuplicates() {
-	seen := map[string]*settings{}
-	for _, host := range r.hosts {
-		place := net.JoinHostPort(strings.ToLower(host.Address), strconv.Itoa(host.Port))
-		for _, jump := range host.Jump {
-			place += " " + jump.Name
-		}
-		if len(host.SSHOptions) > 0 {
-			continue // they may lead anywhere
-		}
-		if host.Local {
-			place = localAddress
-		}
-		other := seen[place]
-		if other == nil {
-			seen[place] = host
-			continue
-		}
-		what := "the address and port of"
-		if host.Local {
-			what = "this machine, as is"
-		}
-		r.d.fail(host.header, "one of the two, with several profiles", "host %s has %s host %s, in line %d", host.Name, what, other.Name, other.header.line)
 	}
 }
 

@@ -37,7 +37,7 @@ func run(ctx context.Context, args []string) error {
 		return hostEngine().Supervise(ctx, args[1])
 	case len(args) == 2 && args[0] == "deadman" && transaction.ValidID(args[1]):
 		return hostEngine().TakeOver(ctx, args[1], "the dead-man's switch acted: the supervisor was gone or the last deadline had passed")
-	case len(args) == 3 && transaction.ValidID(args[1]):
+	case len(args) == 3 && (args[0] == "supervise" || args[0] == "deadman") && transaction.ValidID(args[1]):
 		return ofProfile(ctx, args[0], args[1], args[2])
 	case len(args) == 1 && args[0] == "resume":
 		return resume(ctx)

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -37,8 +36,8 @@ func ownStore() transaction.Store {
 	if os.Getuid() == 0 {
 		return transaction.HostStore()
 	}
-	state := cmp.Or(os.Getenv("XDG_STATE_HOME"), filepath.Join(os.Getenv("HOME"), ".local/state"))
-	return transaction.Store{Dir: filepath.Join(state, "hdeploy"), Run: filepath.Join(systemd.RuntimeDir(), "hdeploy")}
+	// The user's manager need not have the environment of a login: only HOME is sure.
+	return transaction.Store{Dir: filepath.Join(os.Getenv("HOME"), ".local/state/hdeploy"), Run: filepath.Join(systemd.RuntimeDir(), "hdeploy")}
 }
 
 // resumeProfiles settles at boot what the boot before left of profiles.
@@ -158,7 +157,7 @@ func (a profileAgent) begin(ctx context.Context, p protocol.StartRequest) (*prot
 	if err := a.host.Keep(ctx, p.ID+"-new", p.New); err != nil {
 		return nil, &protocol.Error{Code: protocol.CodeMissing, Message: err.Error()}
 	}
-	if _, err := systemd.Of(running).Output(ctx, "nix-store", "--check-validity", p.New); err != nil {
+	if _, err := a.host.Manager().Output(ctx, "nix-store", "--check-validity", p.New); err != nil {
 		return nil, &protocol.Error{Code: protocol.CodeMissing, Message: fmt.Sprintf("%s is not valid on the host", p.New)}
 	}
 	if err := a.host.Suits(p.New); err != nil {

@@ -14,6 +14,9 @@ import (
 // resume settles at boot what the boot before left. The units that it starts do
 // the work, so that the boot waits for nothing.
 func resume(ctx context.Context) error {
+	if os.Getuid() != 0 {
+		return resumeProfiles(ctx)
+	}
 	e := hostEngine()
 	if err := e.Store.Open(); err != nil {
 		return err

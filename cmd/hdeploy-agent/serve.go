@@ -31,7 +31,7 @@ func serve(ctx context.Context, in io.Reader, out io.Writer) error {
 	seeing, cancel := context.WithTimeout(ctx, settleLimit)
 	_ = a.engine.See(seeing)
 	cancel()
-	return protocol.Serve(ctx, in, out, protocol.Hello{Protocol: protocol.Version, Program: protocol.Release}, a.handle)
+	return protocol.Serve(ctx, in, out, protocol.Own(), a.handle)
 }
 
 // agent answers the methods of the protocol.
@@ -213,10 +213,13 @@ func keep(ctx context.Context, running string, p protocol.StartRequest) error {
 }
 
 func validStart(p protocol.StartRequest) error {
+	if err := validRequest(p); err != nil {
+		return err
+	}
 	if p.Profile != profiles.System {
 		return refuse("not the system profile: %q", p.Profile)
 	}
-	return validRequest(p)
+	return nil
 }
 
 // validRequest checks what every profile's transaction has.

@@ -17,7 +17,7 @@ import (
 )
 
 func TestArgumentsOfPeopleAreRefused(t *testing.T) {
-	for _, args := range [][]string{nil, {"help"}, {"supervise"}, {"supervise", "../x"}, {"deadman", "A"}, {"deadman", id, "more"}, {"switch"}, {"switch", "result"}, {"serve", "now"}} {
+	for _, args := range [][]string{nil, {"help"}, {"supervise"}, {"supervise", "../x"}, {"deadman", "A"}, {"deadman", id, "more", "words"}, {"attach", id, "app"}, {"switch"}, {"switch", "result"}, {"serve", "now"}} {
 		if err := run(context.Background(), args); err == nil || !strings.Contains(err.Error(), "run by hdeploy") {
 			t.Errorf("%q: %v", args, err)
 		}
@@ -33,7 +33,7 @@ func TestRequestsAreRefused(t *testing.T) {
 		{"log of a path", protocol.MethodLog, `{"id":"../../etc/passwd"}`, "not a transaction id"},
 		{"watch of a path", protocol.MethodWatch, `{"id":".."}`, "not a transaction id"},
 		{"start of a bad id", protocol.MethodStart, `{"id":"x"}`, "not a transaction id"},
-		{"start of another profile", protocol.MethodStart, `{"id":"abcd1234","profile":"/etc"}`, "not the system profile"},
+		{"start of another profile", protocol.MethodStart, `{"id":"abcd1234","profile":"/etc","new":"/nix/store/00000000000000000000000000000000-a","limits":{"activation":1,"confirm":1,"commit":1,"rollback":1,"grace":1}}`, "not the system profile"},
 		{"start of a path", protocol.MethodStart, `{"id":"abcd1234","profile":"/nix/var/nix/profiles/system","new":"` + top + `"}`, "not a store path"},
 		{"start without an end", protocol.MethodStart, `{"id":"abcd1234","profile":"/nix/var/nix/profiles/system","new":"/nix/store/00000000000000000000000000000000-a"}`, "limit"},
 		{"start with a last resort that is none", protocol.MethodStart, `{"id":"abcd1234","profile":"/nix/var/nix/profiles/system","new":"/nix/store/00000000000000000000000000000000-a","last_resort":"explode"}`, "last resort"},

@@ -71,6 +71,7 @@ func newApp(s streams) *cli.App {
 			hostsCommand(s),
 			configCommand(s),
 			initCommand(s),
+			trustCommand(s),
 			versionCommand(s),
 			completionCommand(s),
 			helpCommand(),

@@ -189,7 +189,7 @@ func TestComplete(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, c := range []struct{ line, want string }{
-		{"", "switch boot test dry-activate build push reboot rollback attach confirm abort status probe check generations history log lock unlock hosts config init version completion help"},
+		{"", "switch boot test dry-activate build push reboot rollback attach confirm abort status probe check generations history log lock unlock hosts config init trust version completion help"},
 		{"sw", "switch"},
 		{"dry-activate w", "web1 web2"},
 		{"push @", "@web"},

@@ -74,7 +74,10 @@ func complete(s streams, words []string) []candidate {
 	if typed.value != nil {
 		return matching(values(typed.value), last)
 	}
-	if strings.HasPrefix(last, "-") && !typed.ended {
+	if typed.ended {
+		return nil // what stands there is Nix's
+	}
+	if strings.HasPrefix(last, "-") {
 		if name, value, ok := strings.Cut(last, "="); ok {
 			return attached(findFlag(typed.flags, name), name, value)
 		}
@@ -191,7 +194,7 @@ func arguments(s streams, t typed) []candidate {
 	switch t.command.Name {
 	case "switch", "boot", "test", "dry-activate", "build", "push", "reboot", "status", "check", "lock", "unlock", "config":
 		return hostCandidates(s, t)
-	case "generations", "history", "log", "rollback", "attach", "confirm", "abort":
+	case "generations", "history", "log", "rollback", "attach", "confirm", "abort", "trust":
 		return oneHost(s, t)
 	case "probe":
 		return probeArguments(s, t)

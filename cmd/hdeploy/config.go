@@ -125,10 +125,8 @@ func origin(dir string, o hosts.Origin) string {
 		place = fmt.Sprintf("%s:%d", near(dir, o.File), o.Line)
 	}
 	switch o.Level {
-	case hosts.LevelEnvironment, hosts.LevelOption, hosts.LevelTop:
-		return place
-	case hosts.LevelSSHConfig:
-		return strings.TrimSpace(place + " ssh_config")
+	case hosts.LevelEnvironment, hosts.LevelOption, hosts.LevelTop, hosts.LevelSSHConfig:
+		return place // which speaks for itself
 	}
 	return place + " [" + o.Level + "]"
 }

@@ -231,8 +231,8 @@ func readLine(ctx context.Context, from *bufio.Reader) (string, error) {
 }
 
 const initHead = `# Which hosts hdeploy deploys, how each is reached, and which probes judge it.
-# "hdeploy hosts" checks this file, "hdeploy config HOST" shows all settings of a
-# host, "hdeploy probe --list" explains the probes.
+# "hdeploy hosts" checks this file, "hdeploy config HOST" shows all settings of
+# a host, "hdeploy probe --list" explains the probes.
 `
 
 const initDefaults = `

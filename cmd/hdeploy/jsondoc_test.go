@@ -17,7 +17,7 @@ func TestDocOfAnswers(t *testing.T) {
 	}
 	for heading, answer := range map[string]any{
 		"hosts": &hostJSON{}, "config": &configJSON{}, "init": &initJSON{}, "version": &versionJSON{}, "status": &statusJSON{}, "generations": &generationJSON{},
-		"history": &transactionJSON{}, "log": &logJSON{}, "lock": &lockJSON{}, "probe --list": &probeKindJSON{},
+		"history": &transactionJSON{}, "log": &logJSON{}, "lock": &lockJSON{}, "trust": &trustJSON{}, "probe --list": &probeKindJSON{},
 	} {
 		_, after, found := strings.Cut(string(doc), "\n## hdeploy "+heading+" --json\n")
 		if !found {

@@ -109,7 +109,30 @@ func loadInventory(o commonOptions, s streams) (*hosts.Inventory, error) {
 	} else if !filepath.IsAbs(path) {
 		path = filepath.Join(s.Dir, path)
 	}
-	return hosts.Load(path, deploy.ProbeKinds())
+	inventory, err := hosts.Load(path, deploy.ProbeKinds())
+	if err != nil {
+		return nil, err
+	}
+	return inventory, knownMachines(s, inventory)
+}
+
+// knownMachines adds the machine-ids that hdeploy trust has recorded to the hosts for
+// which deploy.toml has none.
+func knownMachines(s streams, inventory *hosts.Inventory) error {
+	state, err := stateDir(s)
+	if err != nil {
+		return nil //nolint:nilerr // who has no state directory has recorded nothing
+	}
+	for i := range inventory.Hosts {
+		h := &inventory.Hosts[i]
+		if h.MachineID != "" {
+			continue
+		}
+		if h.MachineID, err = deploy.RecordedMachineID(state, *h); err != nil {
+			return usageFailure(err.Error(), "remove that file, then: hdeploy trust "+h.Name)
+		}
+	}
+	return nil
 }
 
 // readTimeout reads a duration in the range that deploy.toml allows too; zero

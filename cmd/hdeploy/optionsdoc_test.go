@@ -121,7 +121,7 @@ func TestWithEnvironment(t *testing.T) {
 		{"hosts", "HDEPLOY_OUTPUT=plain HDEPLOY_FLAKE=.", "hosts --output=plain --"},
 		{"status --no-flake", "HDEPLOY_FLAKE=.", "status --no-flake --"},
 		{"hosts", "HDEPLOY_OUTPUT=", "hosts --"},
-		{"switch -- --config", "HDEPLOY_CONFIG=-x.toml", "switch --config=-x.toml -- --config"},
+		{"switch -- --impure", "HDEPLOY_CONFIG=-x.toml", "switch --config=-x.toml -- -- --impure"},
 	} {
 		s, _, _ := testStreams(t)
 		s.Env = func(name string) (string, bool) {

@@ -135,7 +135,7 @@ func launch(ctx context.Context, conn *remote.Conn, command remote.Command, firs
 	if err != nil {
 		return nil, err
 	}
-	a.client.Client = protocol.NewClient(process, protocol.Hello{Protocol: protocol.Version, Program: protocol.Release})
+	a.client.Client = protocol.NewClient(process, protocol.Own())
 	limited, cancel := context.WithTimeout(ctx, first.limit)
 	defer cancel()
 	err = a.client.Call(limited, first.method, first.params, first.result, first.on)

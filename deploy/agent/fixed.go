@@ -45,7 +45,8 @@ var refusals = []struct {
 	cause string
 }{
 	{regexp.MustCompile(`(?i)not in the sudoers file|not allowed to (execute|run)|may not run sudo|a rule that permits|doas: Operation not permitted|not permitted to`), "no rule of the host lets the login user become root with this command"},
-	{regexp.MustCompile(`(?im)password is required|authentication (is )?required|terminal is required|Authorization required|a tty is required|must have a tty`), "the login user may not become root without a password"},
-	{regexp.MustCompile(`(?m)(^|: )(sudo|sudo-rs|doas|run0): (command )?not found|(sudo|doas|run0): No such file|No such file or directory.*(sudo|doas|run0)|unknown command.*(sudo|doas|run0)`), "the host has no such program to become root with"},
+	{regexp.MustCompile(`(?im)password is required|authentication (is )?required|terminal is required|Authorization required|a tty is required`), "the login user may not become root without a password"},
+	{regexp.MustCompile(`(?i)must have a tty`), "sudo of the host wants a terminal (Defaults requiretty)"},
+	{regexp.MustCompile(`(?im)(^|: )(sudo|sudo-rs|doas|run0): (command )?not found|(sudo|doas|run0): No such file|No such file or directory.*(sudo|doas|run0)|unknown command.*(sudo|doas|run0)`), "the host has no such program to become root with"},
 	{regexp.MustCompile(`(?m)(^|: )(sudo|sudo-rs|doas|run0):|^Failed to start transient service unit: |^(mkdir|chmod|mktemp):.*(Permission denied|Operation not permitted)`), "the login user may not become root"},
 }

@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// The scripts run under /bin/sh as root and look programs up where NixOS has them.
+// The scripts run under /bin/sh, as root or as the owner of a profile, and look programs up where NixOS has them.
 
 const (
 	dir = "/var/lib/hdeploy/agent"
@@ -21,7 +21,7 @@ const (
 
 const prologue = `PATH=/run/current-system/sw/bin:/run/wrappers/bin:/usr/bin:/bin; export PATH; umask 077; ` +
 	`case "$(uname -s)-$(uname -m)" in %s*) echo "$(uname -s) $(uname -m)" >&2; exit 99;; esac; ` +
-	`d=/var/lib/hdeploy/agent; a=$d/hdeploy-agent-$h; `
+	`d=/var/lib/hdeploy/agent; [ "$(id -u)" = 0 ] || d=$HOME/.local/state/hdeploy/agent; a=$d/hdeploy-agent-$h; `
 
 // caseArms sets h to the hash of the agent for the machine's platform.
 func caseArms() (string, error) {
@@ -56,7 +56,7 @@ func installScript() (string, error) {
 		return "", err
 	}
 	return fmt.Sprintf(prologue, arms) +
-		`mkdir -p "$d" && chmod 700 /var/lib/hdeploy "$d" || exit 1; t=$(mktemp "$d/.upload-XXXXXXXX") || exit 1; ` +
+		`mkdir -p "$d" && chmod 700 "${d%/agent}" "$d" || exit 1; t=$(mktemp "$d/.upload-XXXXXXXX") || exit 1; ` +
 		`cat > "$t" || { rm -f "$t"; exit 1; }; ` +
 		`if [ "$(sha256sum < "$t")" = "$h  -" ]; then :; else rm -f "$t"; exit 98; fi; ` +
 		`chmod 700 "$t" && sync "$t" && mv -f "$t" "$a" || exit 1; ` +

@@ -2,6 +2,7 @@ package remote
 
 import (
 	"bytes"
+	"crypto/rsa"
 	"errors"
 	"os"
 	"time"
@@ -103,3 +104,23 @@ func certificateTime(seconds uint64) string {
 
 // sameKey compares keys, whatever type holds them.
 func sameKey(a, b ssh.PublicKey) bool { return bytes.Equal(a.Marshal(), b.Marshal()) }
+
+// rsaSize is the size of an RSA key, or of that in a certificate, in bits; zero for
+// every other key.
+func rsaSize(key ssh.PublicKey) int {
+	parsed, err := ssh.ParsePublicKey(key.Marshal()) // the agent's keys are of a type of its own
+	if err != nil {
+		return 0
+	}
+	if certificate, ok := parsed.(*ssh.Certificate); ok {
+		parsed = certificate.Key
+	}
+	held, ok := parsed.(ssh.CryptoPublicKey)
+	if !ok {
+		return 0
+	}
+	if public, ok := held.CryptoPublicKey().(*rsa.PublicKey); ok {
+		return public.N.BitLen()
+	}
+	return 0
+}

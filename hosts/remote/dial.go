@@ -39,7 +39,8 @@ func dialOnce(ctx context.Context, t Target) (conn *Conn, asked bool, err error)
 	defer cancel()
 	var hops []*hop
 	for i, next := range append(slices.Clone(t.Jump), t) {
-		next.hop, next.destination, next.accept = i < len(t.Jump), t.Host, t.accept
+		next.hop, next.destination = i < len(t.Jump), t.Host
+		next.accept, next.replace = t.accept, t.replace
 		a := &attempt{target: next.withDefaults(), final: t, before: hops, budget: budget}
 		h, err := a.dial(ctx)
 		if err != nil {
@@ -57,6 +58,21 @@ type hop struct {
 	wire   *wire
 	// proxy is the program that the connection runs through, or nil.
 	proxy *proxy
+	// key is the one that the host has shown.
+	key ssh.PublicKey
+}
+
+// HostKey is the key that the host has shown, in the format of authorized_keys, and its
+// fingerprint. Of a certificate it is the certified key.
+func (c *Conn) HostKey() (line, fingerprint string) {
+	if len(c.hops) == 0 {
+		return "", ""
+	}
+	key := c.hops[len(c.hops)-1].key
+	if certificate, ok := key.(*ssh.Certificate); ok {
+		key = certificate.Key
+	}
+	return keyLine(key), ssh.FingerprintSHA256(key)
 }
 
 // closeHops starts with the hop that owns the TCP connection: closing a later
@@ -76,8 +92,9 @@ type attempt struct {
 	policy        *hostKeyPolicy
 	keys          *keyring
 	proxy         *proxy
-	keyFault      error // the host key was refused
-	offered       bool  // the host let us offer keys
+	key           ssh.PublicKey // that the host has shown
+	keyFault      error         // why it was refused
+	offered       bool          // the host let us offer keys
 }
 
 func (a *attempt) dial(ctx context.Context) (*hop, error) {
@@ -112,7 +129,7 @@ func (a *attempt) login(ctx context.Context, w *wire) (*hop, error) {
 		w.Close()
 		return nil, err
 	}
-	return &hop{ssh.NewClient(conn, channels, requests), w, a.proxy}, nil
+	return &hop{ssh.NewClient(conn, channels, requests), w, a.proxy, a.key}, nil
 }
 
 func (a *attempt) config(ctx context.Context) *ssh.ClientConfig {
@@ -121,7 +138,7 @@ func (a *attempt) config(ctx context.Context) *ssh.ClientConfig {
 		User:              a.target.User,
 		HostKeyAlgorithms: a.policy.algorithms,
 		HostKeyCallback: func(_ string, _ net.Addr, key ssh.PublicKey) error {
-			a.keyFault = a.policy.judge(ctx, key)
+			a.key, a.keyFault = key, a.policy.judge(ctx, key)
 			return a.keyFault
 		},
 		Auth: []ssh.AuthMethod{ssh.PublicKeysCallback(func() ([]ssh.Signer, error) {

@@ -144,9 +144,7 @@ func TestPinnedHostKeys(t *testing.T) {
 		target.HostKeys = []string{"ssh-ed25519 garbage"}
 		wantError(t, dialError(t, target), remote.KnownHostsUnreadable, "ssh-ed25519 garbage")
 	})
-	if server.Logins.Load() != 1 {
-		t.Errorf("%d logins, want only the one with the right key", server.Logins.Load())
-	}
+	wantLogins(t, server, 1) // only the one with the right key
 }
 
 func ecdsaKey(t *testing.T) ssh.Signer {
@@ -262,9 +260,7 @@ func TestAtMostFiveKeysNamedOnesFirst(t *testing.T) {
 	target.IdentityFiles = nil
 	target.DefaultIdentityFiles = named
 	wantError(t, dialError(t, target), remote.LoginRefused, named[0]+" (only 5 keys are offered)")
-	if server.Logins.Load() != 1 {
-		t.Errorf("%d logins", server.Logins.Load())
-	}
+	wantLogins(t, server, 1)
 }
 
 func TestAgent(t *testing.T) {

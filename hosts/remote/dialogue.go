@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"io"
 	"regexp"
+	"slices"
 	"sync"
 )
 
@@ -85,19 +86,27 @@ func (d *dialogue) Write(p []byte) (int, error) {
 	if d.secret != "" {
 		d.said = bytes.ReplaceAll(d.said, []byte(d.secret), nil)
 	}
+	for at := bytes.Index(d.said, []byte(d.question)); at >= 0; at = bytes.Index(d.said, []byte(d.question)) {
+		d.said = slices.Replace(d.said, at, at+len(d.question), '\n')
+		d.ask()
+	}
 	if before, rest, found := d.cutReady(); found {
 		d.said = before
 		d.begin(rest)
 		return len(p), nil
 	}
-	if at := d.questionAt(); at >= 0 {
-		d.said = append(d.said[:at], '\n')
-		select {
-		case d.asked <- struct{}{}:
-		default:
-		}
+	if line := bytes.LastIndexByte(d.said, '\n') + 1; prompt.Match(d.said[line:]) {
+		d.said = append(d.said[:line], '\n')
+		d.ask()
 	}
 	return len(p), nil
+}
+
+func (d *dialogue) ask() {
+	select {
+	case d.asked <- struct{}{}:
+	default: // nobody answers so many
+	}
 }
 
 // over passes on what was said where the program never ran.
@@ -131,15 +140,3 @@ func (d *dialogue) cutReady() (before, rest []byte, found bool) {
 // prompt is a question of a program that cannot be told how to ask: the last line,
 // which is not ended.
 var prompt = regexp.MustCompile(`(?i)\b(password|passwort|passphrase|mot de passe|contraseña|wachtwoord|hasło)[^\n:]*[:：]\s?$`)
-
-// questionAt is where an unanswered question begins, -1 where there is none.
-func (d *dialogue) questionAt() int {
-	if at := bytes.LastIndex(d.said, []byte(d.question)); at >= 0 {
-		return at
-	}
-	line := bytes.LastIndexByte(d.said, '\n') + 1
-	if prompt.Match(d.said[line:]) {
-		return line
-	}
-	return -1
-}

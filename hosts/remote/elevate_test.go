@@ -166,3 +166,92 @@ func TestATerminalThatTheHostRefuses(t *testing.T) {
 	_, err := dial(t, target).StartElevated(deadline(t), remote.Command{Argv: []string{"cat"}}, io.Discard)
 	wantError(t, err, remote.CommandRefused, "web1: open a terminal for the password: the host refuses", "PermitTTY", "no-pty", "without a password")
 }
+
+// doas reads its terminal and nothing else, as doas does, and first throws away what was
+// typed before it asked, as the agent of polkit does after.
+const doas = `#!/bin/sh
+echo "doas $*" >>"$0.log"
+[ "$1" = -n ] && exit 9
+[ "$1" = -- ] && shift
+printf '\033[31mdoas (me@web1) password: \033[0m' >/dev/tty
+IFS= read -r password </dev/tty
+echo >/dev/tty
+[ "$password" = right ] || { echo "doas: Authentication failed" >&2; exit 1; }
+exec "$@"
+`
+
+func onATerminal(t *testing.T, password string) (remote.Target, string) {
+	t.Helper()
+	_, target := setup(t, remotetest.Options{Terminals: true})
+	program := filepath.Join(t.TempDir(), "doas")
+	if err := os.WriteFile(program, []byte(doas), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	target.Elevation, target.TempDir = []string{program, "-n", "--"}, t.TempDir()
+	target.Password = func(_ context.Context, use func(string) error) error { return use(password) }
+	return target, program
+}
+
+func TestATerminalForThePasswordCarriesNothingElse(t *testing.T) {
+	target, program := onATerminal(t, "right")
+	sent := bytes.Repeat([]byte("\x00\xff\n\x03\x04\r\x1b[31m"), 50_000)
+	script := "cat; echo to you >&2; [ -t 0 ] || [ -t 1 ] && exit 8; exit 7"
+	result, err := dial(t, target).RunElevated(deadline(t), remote.Command{Argv: []string{"sh", "-c", script}}, bytes.NewReader(sent))
+	if err != nil || !bytes.Equal(result.Stdout, sent) || result.Code != 7 {
+		t.Errorf("%d of %d bytes came back, %+v, %v", len(result.Stdout), len(sent), result.Exit, err)
+	}
+	if said := string(result.Stderr); !strings.HasSuffix(said, "to you\n") || strings.Contains(said, "\x1b") || strings.Contains(said, "hdeploy-") {
+		t.Errorf("it said %q", said)
+	}
+	if text := log(t, program); strings.Contains(text, "right") || strings.Contains(text, " -n ") {
+		t.Errorf("doas was called so: %s", text)
+	}
+	if left, err := os.ReadDir(target.TempDir); err != nil || len(left) != 0 {
+		t.Errorf("left on the host: %v, %v", left, err)
+	}
+}
+
+func TestAProgramOnATerminalIsSpokenWith(t *testing.T) {
+	target, _ := onATerminal(t, "right")
+	conn := dial(t, target)
+	p, err := conn.StartElevated(deadline(t), remote.Command{Argv: []string{"sh", "-c", "while read -r line; do echo got $line; done; exit 3"}}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer := make([]byte, 100)
+	for _, word := range []string{"one", "two"} {
+		if _, err := p.Write([]byte(word + "\n")); err != nil {
+			t.Fatal(err)
+		}
+		if n, err := p.Read(answer); err != nil || string(answer[:n]) != "got "+word+"\n" {
+			t.Errorf("read %q, %v", answer[:n], err)
+		}
+	}
+	if err := p.CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := p.Read(answer); !errors.Is(err, io.EOF) {
+		t.Errorf("read %q, %v", answer[:n], err)
+	}
+	if exit, err := p.Wait(); err != nil || exit.Code != 3 {
+		t.Errorf("%+v, %v", exit, err)
+	}
+	killed, err := conn.StartElevated(deadline(t), remote.Command{Argv: []string{"sleep", "1000"}}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	killed.Kill()
+	if _, err := killed.Wait(); err != nil {
+		if lost, ok := errors.AsType[*remote.Error](err); !ok || lost.Kind != remote.Lost {
+			t.Errorf("after a kill: %v", err)
+		}
+	}
+}
+
+func TestAWrongPasswordOnATerminal(t *testing.T) {
+	target, program := onATerminal(t, "wrong")
+	_, err := dial(t, target).StartElevated(deadline(t), remote.Command{Argv: []string{"cat"}}, nil)
+	if wantError(t, err, remote.NoElevation, "the password was not accepted"); strings.Count(log(t, program), "doas ") != 1 {
+		t.Errorf("tried: %s", log(t, program))
+	}
+}

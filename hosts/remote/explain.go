@@ -59,7 +59,8 @@ func cutOff(err error) bool {
 // tooManyFailures recognises how OpenSSH hangs up after MaxAuthTries: reason 2 of
 // RFC 4253, section 11.1, with a text of its own. The library's type is private.
 func tooManyFailures(err error) bool {
-	return strings.Contains(err.Error(), "disconnect, reason 2: Too many authentication failures")
+	text := strings.ToLower(err.Error())
+	return strings.Contains(text, "disconnect, reason 2:") && strings.Contains(text, "too many authentication failures")
 }
 
 // unreachable explains why there is no connection.

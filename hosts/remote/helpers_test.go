@@ -14,6 +14,8 @@ import (
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/crypto/ssh/agent"
 	"golang.org/x/sys/unix"
+
+	"github.com/hbohlen/hdeploy/hosts/remote/remotetest"
 )
 
 // keyFile writes a new private key.
@@ -137,4 +139,14 @@ func blackHole(t testing.TB) int {
 	}
 	t.Fatal("the queue does not fill up")
 	return 0
+}
+
+// wantLogins wants so many logins, of which the server learns after the client.
+func wantLogins(t testing.TB, server *remotetest.Server, want int64) {
+	t.Helper()
+	for end := time.Now().Add(5 * time.Second); server.Logins.Load() != want; time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("%d logins, want %d", server.Logins.Load(), want)
+		}
+	}
 }

@@ -164,6 +164,10 @@ func (p *hostKeyPolicy) judge(ctx context.Context, key ssh.PublicKey) error {
 	if err := p.revoked(plainKey); err != nil {
 		return err
 	}
+	if bits, least := rsaSize(plainKey), p.target.SSH.RequiredRSASize; bits > 0 && bits < least {
+		return p.target.fail(HostKeyUnknown, "make a larger key on the host, or one of another type, or allow it with RequiredRSASize in ssh_config",
+			"check host key: it is an RSA key of %d bits, and RequiredRSASize is %d", bits, least)
+	}
 	if certified && p.certifies(certificate.SignatureKey) {
 		return p.judgeCertificate(certificate)
 	}
@@ -173,7 +177,7 @@ func (p *hostKeyPolicy) judge(ctx context.Context, key ssh.PublicKey) error {
 	if _, ok := has(p.loose.keys, plainKey); ok && len(p.host.keys) == 0 {
 		return nil
 	}
-	if p.target.accept != nil && (!p.pinned || len(p.host.keys) == 0) {
+	if p.target.accept != nil && (len(p.host.keys) == 0 || p.target.replace && !p.pinned) {
 		return p.ask(ctx, plainKey)
 	}
 	if len(p.host.keys) == 0 {
@@ -216,6 +220,8 @@ func (p *hostKeyPolicy) judgeCertificate(c *ssh.Certificate) error {
 		err = fmt.Errorf("it is the certificate of a user, not of a host")
 	case c.Signature == nil || c.Signature.Format == ssh.KeyAlgoRSA:
 		err = fmt.Errorf("it is signed with SHA-1")
+	case len(p.target.SSH.CASignatureAlgorithms) > 0 && !slices.Contains(p.target.SSH.CASignatureAlgorithms, c.Signature.Format):
+		err = fmt.Errorf("it is signed with %s, which is not among CASignatureAlgorithms", c.Signature.Format)
 	default:
 		err = new(ssh.CertChecker).CheckCert(principal, c)
 	}
@@ -280,8 +286,10 @@ func (p *hostKeyPolicy) trustCommand(option string) string {
 	return line
 }
 
-func pinLine(key ssh.PublicKey) string {
-	return fmt.Sprintf("host_keys = [%q]", strings.TrimSpace(string(ssh.MarshalAuthorizedKey(key))))
+func pinLine(key ssh.PublicKey) string { return fmt.Sprintf("host_keys = [%q]", keyLine(key)) }
+
+func keyLine(key ssh.PublicKey) string {
+	return strings.TrimSpace(string(ssh.MarshalAuthorizedKey(key)))
 }
 
 // consoleCommand prints the fingerprint on the host itself.

@@ -33,6 +33,7 @@ type keyring struct {
 	// certificates are those of CertificateFile that wait for their key.
 	certificates []certificateFile
 	passphrases  *Passphrases
+	leastRSA     int // RequiredRSASize
 	budget       *budget
 	ctx          context.Context // of the login, for who is asked during it
 	// fault is why a key could not sign that the host would have accepted.
@@ -44,7 +45,7 @@ type keyring struct {
 // openKeyring reads the keys. The caller closes it after the login, because
 // the agent signs during it.
 func openKeyring(ctx context.Context, t Target, b *budget) (*keyring, error) {
-	k := &keyring{ctx: ctx, budget: b, passphrases: t.Passphrases}
+	k := &keyring{ctx: ctx, budget: b, passphrases: t.Passphrases, leastRSA: t.SSH.RequiredRSASize}
 	k.askAgent(ctx, t.agentSocket())
 	for _, path := range t.SSH.CertificateFiles {
 		k.readCertificate(path)
@@ -58,7 +59,7 @@ func openKeyring(ctx context.Context, t Target, b *budget) (*keyring, error) {
 			k.add(key.signer, "agent: "+key.comment)
 		}
 	}
-	if len(t.IdentityFiles) == 0 {
+	if none := t.SSH.IdentityFiles != nil; len(t.IdentityFiles) == 0 && !none {
 		for _, path := range t.DefaultIdentityFiles {
 			k.addFile(path, false)
 		}
@@ -85,6 +86,10 @@ func (k *keyring) close() {
 func (k *keyring) add(signer ssh.Signer, name string) {
 	blob := signer.PublicKey().Marshal()
 	if slices.ContainsFunc(k.signers, func(present ssh.Signer) bool { return bytes.Equal(present.PublicKey().Marshal(), blob) }) {
+		return
+	}
+	if bits := rsaSize(signer.PublicKey()); bits > 0 && bits < k.leastRSA {
+		k.skip(name, fmt.Sprintf("an RSA key of %d bits, and RequiredRSASize is %d", bits, k.leastRSA))
 		return
 	}
 	if len(k.signers) == mostKeys {

@@ -8,7 +8,10 @@ import (
 
 // Quote turns argv into one line that sh, bash, zsh and fish split into
 // exactly argv again. SSH has no argv: the server hands one line to the login
-// shell of the account, whichever that is.
+// shell of the account, whichever that is. nushell and csh do so too where no word
+// has a single quote, a backslash, an exclamation mark or the end of a line in it,
+// for which they have no form in common with the others: hdeploy's own scripts have
+// none of these.
 func Quote(argv []string) (string, error) {
 	if len(argv) == 0 || argv[0] == "" {
 		return "", errors.New("quote command: it is empty")

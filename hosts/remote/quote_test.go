@@ -2,8 +2,11 @@ package remote_test
 
 import (
 	"os/exec"
+	"path"
+	"slices"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/hbohlen/hdeploy/hosts/remote"
 )
@@ -17,19 +20,27 @@ var quoteSamples = [][]string{
 }
 
 func TestQuoteAgainstRealShells(t *testing.T) {
-	for _, shell := range []string{"sh", "bash", "fish"} {
+	for _, shell := range []string{"sh", "bash", "zsh", "fish", "nu", "tcsh"} {
 		t.Run(shell, func(t *testing.T) {
-			path, err := exec.LookPath(shell)
+			program, err := exec.LookPath(shell)
 			if err != nil && shell != "sh" {
 				t.Logf("%s is not installed: nothing to compare with", shell)
 				return
 			}
 			for _, sample := range quoteSamples {
-				compareQuoting(t, path, sample)
+				if isPlain(shell) {
+					sample = slices.DeleteFunc(slices.Clone(sample), func(word string) bool {
+						return strings.ContainsAny(word, "'\\!\n") || !utf8.ValidString(word)
+					})
+				}
+				compareQuoting(t, program, sample)
 			}
 		})
 	}
 }
+
+// isPlain says whether a shell takes only words that are the same in every shell.
+func isPlain(shell string) bool { return path.Base(shell) == "nu" || path.Base(shell) == "tcsh" }
 
 // compareQuoting has a shell print the arguments, each ended by a zero byte.
 func compareQuoting(t *testing.T, shell string, arguments []string) {
@@ -38,7 +49,11 @@ func compareQuoting(t *testing.T, shell string, arguments []string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	line, err := remote.Quote(append([]string{printf, `%s\0`}, arguments...))
+	command := []string{printf, `%s\0`}
+	if isPlain(shell) {
+		command = []string{"/bin/sh", "-c", `for a; do printf %s "$a"; head -c 1 /dev/zero; done`, "sh"}
+	}
+	line, err := remote.Quote(append(command, arguments...))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -56,8 +56,8 @@ type Target struct {
 	// [ErrPassword] where the host did not accept it; nil where there is none. It is
 	// called each time that the host asks for one, also by several goroutines.
 	Password func(ctx context.Context, use func(password string) error) error
-	// TempDir is a folder on the host for uploads; empty for the home directory, or
-	// /tmp.
+	// TempDir is the folder on the host in which the login user makes the pipes of an
+	// elevation on a terminal; empty for /tmp.
 	TempDir string
 	// ConnectTimeout covers TCP, handshake and login of all hops together
 	// (SSH.ConnectTimeout, or 10 s).
@@ -72,8 +72,10 @@ type Target struct {
 	hop bool // it is only passed through
 	// destination is the host at the end of the way.
 	destination string
-	// accept asks about a key that is not known; nil refuses it.
-	accept func(context.Context, ShownKey) error
+	// accept asks about a key that is not known; nil refuses it. replace asks about
+	// one that contradicts a known one, too.
+	accept  func(context.Context, ShownKey) error
+	replace bool
 }
 
 // missedKeepalives is how many unanswered requests end a connection.

@@ -36,10 +36,12 @@ type ShownKey struct {
 // DialTrusting is [Dial], but a key that is not known is shown to accept, which
 // returns nil when a person, or a fingerprint known from elsewhere, vouches for it.
 // The login then goes on over the same connection: one that is given up without a
-// login would be punished by the host. A key that is revoked, or that contradicts the
-// pinned one, is refused without asking.
-func DialTrusting(ctx context.Context, t Target, accept func(context.Context, ShownKey) error) (*Conn, error) {
+// login would be punished by the host. A key that is revoked, that contradicts the
+// pinned one, or, without replace, that contradicts a known one, is refused without
+// asking.
+func DialTrusting(ctx context.Context, t Target, replace bool, accept func(context.Context, ShownKey) error) (*Conn, error) {
 	accepted := map[string]bool{}
+	t.replace = replace
 	t.accept = func(ctx context.Context, shown ShownKey) error {
 		seen := shown.Address + " " + shown.Line
 		if accepted[seen] {
@@ -58,7 +60,7 @@ func DialTrusting(ctx context.Context, t Target, accept func(context.Context, Sh
 func (p *hostKeyPolicy) ask(ctx context.Context, key ssh.PublicKey) error {
 	shown := ShownKey{
 		Host: p.target.Host, Address: p.target.endpoint(), Type: key.Type(), Fingerprint: ssh.FingerprintSHA256(key),
-		Line: strings.TrimSpace(string(ssh.MarshalAuthorizedKey(key))), Console: consoleCommand(key),
+		Line: keyLine(key), Console: consoleCommand(key),
 		name: p.names.exact, key: key, old: p.host.keys,
 	}
 	if !p.pinned && len(p.target.KnownHostsFiles) > 0 {

@@ -78,6 +78,16 @@ func TestAMovedSystemThatFailsIsTakenBackToItsOldPlace(t *testing.T) {
 	requireRuns(t, s.snapshot(), first)
 }
 
+func TestOneRunMayReachTheHostElsewhere(t *testing.T) {
+	s := newSite(t, lab.HostOptions{})
+	s.committed("1")
+	address := s.inventory.Address
+	s.inventory.Address = "10.44.255.254"
+	s.faulty("2", nil)
+	s.deploy("--address", address+":22", "--ssh-user", "admin").require("committed", 0)
+	s.rollback("--address", address).require("committed", 0)
+}
+
 func TestAConfirmationMayRideOnTheConnectionAtHand(t *testing.T) {
 	s := newSite(t, lab.HostOptions{})
 	s.inventory.Lines = "magic_rollback = false"

@@ -45,7 +45,7 @@ var fetchNushell = sync.OnceValues(func() ([]byte, error) {
 	}
 	defer os.RemoveAll(dir)
 	script := `npm pack --silent "$1" && tar -xzf *.tgz package/bin/nu`
-	command := exec.Command("sh", "-c", script, "fetch", nushellPackage) //nolint:noctx // npm has its own limits
+	command := exec.Command("sh", "-c", script, "fetch", nushellPackage)
 	command.Dir = dir
 	if out, err := command.CombinedOutput(); err != nil {
 		return nil, &fetchError{string(out), err}

@@ -18,7 +18,6 @@ import (
 // self is a host that has hdeploy and its own flake, and deploys itself.
 type self struct {
 	*site
-	config string
 }
 
 func newSelf(t *testing.T) self {
@@ -93,13 +92,15 @@ func TestAMachineDeploysItself(t *testing.T) {
 	before := s.snapshot()
 	s.runs("unchanged", 0, "switch", hostName)
 	requireUntouched(t, before, s.snapshot())
+	s.configured("[hosts."+hostName+"]", settings{"revision": "1"}) // it is called so
+	s.runs("unchanged", 0, "switch", "localhost")
+	requireUntouched(t, before, s.snapshot())
 
 	// The name of the machine is enough.
 	s.configured("[hosts.localhost]\nattribute = \"nixosConfigurations."+hostName+".config.system.build.toplevel\"", settings{"revision": "2"})
 	second := s.runs("committed", 0, "switch", "localhost")
 
 	// What is bad is taken back by itself, and by hand.
-	before = s.snapshot()
 	s.configured(byAddress, settings{"revision": "3", "faults": settings{"failUnit": "at-once"}})
 	s.runs("rolled-back", 7, "switch", hostName)
 	requireRuns(t, s.snapshot(), second.Outcome().Closure)
@@ -145,16 +146,21 @@ func TestAUserDeploysTheMachineAtHand(t *testing.T) {
 	s := newSelf(t)
 	s.configured(byAddress, settings{"revision": "1"})
 	s.on("chown -R admin /srv; chmod 755 /nix/var/nix/daemon-socket; chmod 666 /nix/var/nix/daemon-socket/socket")
-	out := s.on("cd /srv && runuser -u admin -- env PATH=$PATH HOME=/home/admin USER=admin XDG_STATE_HOME=/srv/state " +
-		"/hdeploy/hdeploy switch " + hostName + " --output json | grep '\"outcome\"'")
+	byAdmin := "cd /srv && runuser -u admin -- env PATH=$PATH HOME=/home/admin USER=admin XDG_STATE_HOME=/srv/state " +
+		"/hdeploy/hdeploy switch " + hostName + " --output json | grep '\"outcome\"'"
+	out := s.on(byAdmin)
 	if !strings.Contains(out, `"outcome":"committed"`) || !strings.Contains(out, `"proof":"self"`) {
 		t.Error(out)
 	}
 	s.on("rm /etc/sudoers.d/lab; echo 'admin ALL=(ALL) ALL' > /etc/sudoers.d/other")
 	s.configured(byAddress, settings{"revision": "2"})
-	out = s.on("cd /srv && runuser -u admin -- env PATH=$PATH HOME=/home/admin USER=admin XDG_STATE_HOME=/srv/state " +
-		"/hdeploy/hdeploy switch " + hostName + " --output json | grep '\"outcome\"'")
+	out = s.on(byAdmin)
 	if !strings.Contains(out, `"outcome":"refused"`) || !strings.Contains(out, "may not become root") {
+		t.Error(out)
+	}
+	s.on("echo admin:tea-at-five | /usr/sbin/chpasswd && install -m 600 -o admin /dev/null /srv/password && echo tea-at-five > /srv/password")
+	s.configured(byAddress+"\nelevation_password = { file = \"/srv/password\" }", settings{"revision": "2"})
+	if out = s.on(byAdmin); !strings.Contains(out, `"outcome":"committed"`) {
 		t.Error(out)
 	}
 }

@@ -37,7 +37,7 @@ func (h Host) Commit(ctx context.Context, r transaction.Record) (profiles.Genera
 // set makes a generation. In root's own folder it is done here; elsewhere Nix must
 // know of each link to keep what it leads to, and the owner's folder is the owner's.
 func (h Host) set(ctx context.Context, closure string) (profiles.Generation, error) {
-	m := h.manager()
+	m := h.Manager()
 	if h.owner.itself() && strings.HasPrefix(h.Link, globalProfiles+"/") && os.Getuid() == 0 {
 		if err := os.MkdirAll(filepath.Dir(h.Link), 0o755); err != nil {
 			return profiles.Generation{}, fmt.Errorf("set profile: %v", err)
@@ -93,7 +93,7 @@ const autoRoots = "/nix/var/nix/gcroots/auto"
 // point makes a generation, which is made where it is missing, the profile's, and
 // removes those called made. An empty one removes the profile.
 func (h Host) point(ctx context.Context, generation, path string, made ...string) error {
-	return h.owner.run(ctx, h.manager(), append([]string{"/bin/sh", "-c", putBack, "hdeploy", h.Link, generation, path}, made...)...)
+	return h.owner.run(ctx, h.Manager(), append([]string{"/bin/sh", "-c", putBack, "hdeploy", h.Link, generation, path}, made...)...)
 }
 
 // putBack points a link at a generation that it had, or removes it where it had
@@ -216,5 +216,5 @@ func (h Host) unlink(ctx context.Context, generation string) error {
 	if !isDir(filepath.Join(generation, "home-files")) {
 		return fmt.Errorf("%s has no home-files, and there was no generation before it; what it has changed stays", generation)
 	}
-	return h.owner.run(ctx, h.manager(), "/bin/sh", "-c", unlinkAll, "hdeploy", generation)
+	return h.owner.run(ctx, h.Manager(), "/bin/sh", "-c", unlinkAll, "hdeploy", generation)
 }

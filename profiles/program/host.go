@@ -84,9 +84,9 @@ func (h Host) Suits(closure string) error {
 // Lingers says whether units of the owner's own manager outlive a login.
 func (h Host) Lingers() bool { return h.owner.lingers() }
 
-// manager starts the profile's units: PID 1, or the user's own where this program
+// Manager starts the profile's units: PID 1, or the user's own where this program
 // does not run as root. Its programs are those of what the machine runs now.
-func (h Host) manager() systemd.Manager {
+func (h Host) Manager() systemd.Manager {
 	running, err := filepath.EvalSymlinks("/run/current-system")
 	if err != nil {
 		running = "/run/current-system"
@@ -129,7 +129,7 @@ func (h Host) Arm(ctx context.Context, r transaction.Record) error {
 		return fmt.Errorf("arm the dead-man's switch: %v", err)
 	}
 	h.attachResume()
-	m := h.manager()
+	m := h.Manager()
 	start, err := m.ManagerStart(ctx)
 	if err != nil {
 		return fmt.Errorf("arm the dead-man's switch: %v", err)
@@ -149,7 +149,7 @@ func (h Host) Arm(ctx context.Context, r transaction.Record) error {
 // Armed implements [transaction.Host].
 func (h Host) Armed(ctx context.Context, id string) bool {
 	timer, svc := "hdeploy-"+id+"-deadman.timer", service(id, "deadman")
-	units, err := h.manager().Show(ctx, timer, svc)
+	units, err := h.Manager().Show(ctx, timer, svc)
 	if err != nil {
 		return false
 	}
@@ -158,7 +158,7 @@ func (h Host) Armed(ctx context.Context, id string) bool {
 
 // Supervise implements [transaction.Host].
 func (h Host) Supervise(ctx context.Context, r transaction.Record) error {
-	return h.manager().Run(ctx, systemd.Transient{
+	return h.Manager().Run(ctx, systemd.Transient{
 		Name:         service(r.ID, "supervisor"),
 		Description:  "hdeploy: transaction " + r.ID + " of profile " + h.Program.Profile,
 		Command:      []string{h.agent(r.ID), "supervise", r.ID, h.Program.Profile},
@@ -176,7 +176,7 @@ func (h Host) run(ctx context.Context, r transaction.Record, p transaction.Progr
 	if len(c.argv) == 0 {
 		return 0, nil
 	}
-	m := h.manager()
+	m := h.Manager()
 	exit, err := m.RunToEnd(ctx, systemd.Transient{
 		Name:        service(r.ID, action),
 		Description: fmt.Sprintf("hdeploy: %s of profile %s, transaction %s", action, p.Profile, r.ID),
@@ -239,7 +239,7 @@ func (h Host) checked(ctx context.Context, r transaction.Record) probe.Result {
 }
 
 func (h Host) asked(r transaction.Record) *probe.Host {
-	m := h.manager()
+	m := h.Manager()
 	host := &probe.Host{Systemd: systemd.Manager{Bin: m.Bin}, NewSystem: strings.TrimSuffix(m.Bin, "/sw/bin")}
 	if before, err := h.Store.LoadBaseline(r.ID); err == nil {
 		host.Baseline = &before
@@ -261,7 +261,7 @@ func (h Host) ProbeRestored(ctx context.Context, r transaction.Record) []probe.R
 // nothing while the rest is killed; the caller's own unit is spared.
 func (h Host) Fence(ctx context.Context, id string) error {
 	own, _ := os.ReadFile("/proc/self/cgroup")
-	m := h.manager()
+	m := h.Manager()
 	var failures []error
 	for _, role := range []string{"supervisor", activate, check, rollback} {
 		if !strings.Contains(string(own), service(id, role)) {
@@ -280,7 +280,7 @@ func (h Host) Finish(ctx context.Context, r transaction.Record) error {
 	failures = append(failures, h.release(r), h.detachResume())
 	h.Store.DropBaseline(r.ID)
 	if r.BootID == h.Clock.BootID() {
-		if err := h.manager().Stop(ctx, "hdeploy-"+r.ID+"-deadman.timer"); err != nil {
+		if err := h.Manager().Stop(ctx, "hdeploy-"+r.ID+"-deadman.timer"); err != nil {
 			return errors.Join(append(failures, err)...) // its program stays, to find the transaction finished
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 
 	"github.com/hbohlen/hdeploy/profiles"
+	"github.com/hbohlen/hdeploy/profiles/atomicfile"
 	"github.com/hbohlen/hdeploy/profiles/nixos"
 	"github.com/hbohlen/hdeploy/profiles/transaction"
 )
@@ -21,7 +22,7 @@ func (h Host) Keep(ctx context.Context, name, closure string) error {
 	if os.Getuid() == 0 {
 		return profiles.AddRoot(name, closure)
 	}
-	m := h.manager()
+	m := h.Manager()
 	if err := os.MkdirAll(h.roots(), 0o700); err != nil {
 		return fmt.Errorf("add root: %v", err)
 	}
@@ -64,12 +65,45 @@ func (h Host) release(r transaction.Record) error {
 func (h Host) attachResume() {
 	if os.Getuid() == 0 {
 		_ = nixos.AttachResume()
+		return
+	}
+	unit, wants := h.resumeFiles()
+	if os.MkdirAll(filepath.Dir(wants), 0o755) == nil && atomicfile.Write(unit, []byte(resumeText), 0o644) == nil {
+		_ = atomicfile.Symlink(unit, wants)
 	}
 }
 
 func (h Host) detachResume() error {
-	if os.Getuid() != 0 || h.Store.OpenBeside() {
+	if h.Store.OpenBeside() {
 		return nil
 	}
-	return nixos.DetachResume()
+	if os.Getuid() == 0 {
+		return nixos.DetachResume()
+	}
+	unit, wants := h.resumeFiles()
+	for _, name := range []string{wants, unit} {
+		if err := os.Remove(name); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return fmt.Errorf("remove the unit for the next boot: %v", err)
+		}
+	}
+	return nil
 }
+
+// resumeFiles are the unit of the owner's manager, and the link that starts it.
+func (h Host) resumeFiles() (unit, wants string) {
+	const name = "hdeploy-resume.service"
+	dir := filepath.Join(h.owner.home, ".config/systemd/user")
+	return filepath.Join(dir, name), filepath.Join(dir, "default.target.wants", name)
+}
+
+// resumeText is the unit by which the owner's manager, which a host starts for a user
+// who lingers, takes back what a boot has cut off.
+const resumeText = `[Unit]
+Description=hdeploy: settle what the boot before left of profiles
+ConditionPathExistsGlob=%h/.local/state/hdeploy/per-profile/*/transaction.json
+
+[Service]
+Type=exec
+UMask=0077
+ExecStart=-/bin/sh -c 'for agent in "$HOME"/.local/state/hdeploy/agent/hdeploy-agent-*; do [ -x "$agent" ] && exec "$agent" resume; done'
+`

@@ -81,6 +81,7 @@ const (
 	CodeRejected = "rejected" // the system was found bad on the host before
 	CodeMissing  = "missing-paths"
 	CodeUnknown  = "unknown-transaction"
+	CodeUnable   = "unable" // the agent is too old for what was asked
 )
 
 // Client is hdeploy's side. Calls are made one after the other.
@@ -107,12 +108,17 @@ func NewClient(stream io.ReadWriteCloser, own Hello) *Client {
 // Call sends a request and reads its answer into result. Events that come before
 // are given to on. When ctx ends the stream is closed, since an answer to an
 // abandoned request would be taken for the next one's. An answer that is a
-// failure is an [*Error].
+// failure is an [*Error]; where the agent is too old for the request, that is not sent,
+// and the error has [CodeUnable].
 func (c *Client) Call(ctx context.Context, method string, params, result any, on func(json.RawMessage)) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.err != nil {
 		return c.err
+	}
+	// Before its banner nothing is known of the agent, so that it can do the least.
+	if err := able(c.own, c.Peer, params); err != nil {
+		return err
 	}
 	answer, err := c.exchangeWithin(ctx, method, params, on)
 	if err != nil {

@@ -18,12 +18,13 @@ import (
 	"io"
 )
 
-// Version is the protocol that this program speaks, Oldest the oldest it
-// accepts: protocol N talks to N-1.
-const (
-	Version = 1
-	Oldest  = 1
-)
+// Version is the protocol that this program speaks. Protocol N talks to N-1, and so
+// both to N+1, which does the same: what is said between the two is what N-1 knows.
+const Version = 1
+
+// talks reports whether the protocols understand each other. A banner without a number
+// has zero.
+func talks(own, peer int) bool { return peer > 0 && peer >= own-1 && peer <= own+1 }
 
 // Ready is the line that an agent prints on its standard error as soon as it runs, so
 // that a password which is typed before is never followed by what is meant for it.
@@ -44,7 +45,9 @@ type Hello struct {
 	Protocol int `json:"protocol"`
 	// Program is the version of the program, for messages only.
 	Program string `json:"program"`
-	// Extensions names optional abilities; unknown ones are ignored.
+	// Extensions are abilities that came after the first release of the protocol;
+	// unknown ones are ignored. A request that needs one
+	// which the agent lacks is not sent: [CodeUnable].
 	Extensions []string `json:"extensions,omitempty"`
 }
 
@@ -95,7 +98,7 @@ func ReceiveHello(r io.Reader, own Hello) (Hello, error) {
 	if err := json.Unmarshal(text, &peer); err != nil {
 		return Hello{}, fmt.Errorf("read banner: %v", err)
 	}
-	if peer.Protocol < Oldest || peer.Protocol > Version+1 {
+	if !talks(own.Protocol, peer.Protocol) {
 		return peer, &VersionError{Own: own, Peer: peer}
 	}
 	return peer, nil

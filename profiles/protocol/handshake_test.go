@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"strings"
@@ -97,40 +98,34 @@ func TestReceiveHelloConsumesNothingBehindIt(t *testing.T) {
 	}
 }
 
-func TestOtherVersionsAreRefusedAndBothNamed(t *testing.T) {
-	for name, peer := range map[string]Hello{
-		"older": {Protocol: Oldest - 1, Program: "0.9"},
-		"newer": {Protocol: Version + 2, Program: "7.0"},
-		"none":  {Program: "0.0"},
-		"below": {Protocol: -5},
+// Both ends of a conversation come to the same verdict, whatever the two versions.
+func TestProtocolTalksToTheOneBeforeAndTheNext(t *testing.T) {
+	for _, c := range []struct {
+		ours, theirs int
+		talk         bool
+	}{
+		{1, 1, true}, {1, 2, true}, {2, 1, true}, {7, 7, true}, {7, 6, true}, {7, 8, true},
+		{1, 3, false}, {3, 1, false}, {7, 5, false}, {7, 9, false}, {1, 0, false}, {1, -5, false}, {2, 0, false},
 	} {
-		t.Run(name, func(t *testing.T) {
-			var b bytes.Buffer
-			if err := SendHello(&b, peer); err != nil {
-				t.Fatal(err)
-			}
-			_, err := ReceiveHello(&b, own)
-			var versions *VersionError
-			if !errors.As(err, &versions) || versions.Peer.Protocol != peer.Protocol || versions.Own.Program != own.Program {
-				t.Fatalf("got %v", err)
-			}
-			for _, part := range []string{"1.2.3", peer.Program} {
+		var b bytes.Buffer
+		if err := SendHello(&b, Hello{Protocol: c.theirs, Program: "7.0"}); err != nil {
+			t.Fatal(err)
+		}
+		_, err := ReceiveHello(&b, Hello{Protocol: c.ours, Program: "1.2.3"})
+		if talk := err == nil; talk != c.talk || c.theirs > 0 && talks(c.ours, c.theirs) != talks(c.theirs, c.ours) {
+			t.Errorf("%d and %d: %v", c.ours, c.theirs, err)
+		}
+		var versions *VersionError
+		if !c.talk && (!errors.As(err, &versions) || versions.Peer.Protocol != c.theirs || versions.Own.Program != "1.2.3") {
+			t.Fatalf("%d and %d: got %v", c.ours, c.theirs, err)
+		}
+		if !c.talk {
+			for _, part := range []string{"1.2.3", "7.0", fmt.Sprint("protocol ", c.ours), fmt.Sprint("protocol ", c.theirs)} {
 				if !strings.Contains(err.Error(), part) {
 					t.Errorf("%q does not name %q", err, part)
 				}
 			}
-		})
-	}
-}
-
-// N talks to N-1: a peer one ahead accepts this one, so it is let through here.
-func TestTheNextVersionIsTalkedTo(t *testing.T) {
-	var b bytes.Buffer
-	if err := SendHello(&b, Hello{Protocol: Version + 1}); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := ReceiveHello(&b, own); err != nil {
-		t.Error(err)
+		}
 	}
 }
 
@@ -147,7 +142,7 @@ func FuzzReceiveHello(f *testing.F) {
 	f.Fuzz(func(t *testing.T, in []byte) {
 		r := bytes.NewReader(in)
 		peer, err := ReceiveHello(r, own)
-		if err == nil && (peer.Protocol < Oldest || peer.Protocol > Version+1) {
+		if err == nil && (!talks(Version, peer.Protocol)) {
 			t.Errorf("accepted protocol %d", peer.Protocol)
 		}
 		if err == nil && !bytes.Contains(in, magic) {

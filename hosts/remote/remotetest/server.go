@@ -27,6 +27,12 @@ type Options struct {
 	HostKeys []ssh.Signer
 	// Authorized are the keys that may log in; none of them, nobody.
 	Authorized []ssh.PublicKey
+	// UserAuthority certifies users, if it is there.
+	UserAuthority ssh.PublicKey
+	// MaxAuthTries is OpenSSH's setting (6).
+	MaxAuthTries int
+	// Listen is where the server listens (127.0.0.1:0).
+	Listen string
 	// Banner is shown before the login.
 	Banner string
 	// Shell runs the command lines (sh).
@@ -34,6 +40,8 @@ type Options struct {
 	// Noise is printed to standard output before each command, as a careless
 	// shell profile does.
 	Noise string
+	// Terminals gives a command the terminal that it asks for.
+	Terminals bool
 	// NoPublicKeys, NoCommands, NoStreamlocal and NoForwarding turn
 	// features off.
 	NoPublicKeys, NoCommands, NoStreamlocal, NoForwarding bool
@@ -49,8 +57,10 @@ type Server struct {
 
 	// Logins, Channels and Keepalives count what clients did.
 	Logins, Channels, Keepalives atomic.Int64
-	// Ciphers holds the cipher of the latest login.
-	Cipher atomic.Value
+	// Cipher holds the cipher of the latest login, Peer the IP address it came from,
+	// Offered counts the keys that were asked about.
+	Cipher, Peer atomic.Value
+	Offered      atomic.Int64
 
 	mu    sync.Mutex
 	conns map[*stallable]bool
@@ -76,7 +86,7 @@ func Line(key ssh.PublicKey) string {
 	return strings.TrimSpace(string(ssh.MarshalAuthorizedKey(key)))
 }
 
-// Start starts a server on a free port of 127.0.0.1.
+// Start starts a server.
 func Start(t testing.TB, options Options) *Server {
 	t.Helper()
 	if options.Shell == "" {
@@ -85,7 +95,10 @@ func Start(t testing.TB, options Options) *Server {
 	if len(options.HostKeys) == 0 {
 		options.HostKeys = []ssh.Signer{NewKey(t)}
 	}
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if options.Listen == "" {
+		options.Listen = "127.0.0.1:0"
+	}
+	listener, err := net.Listen("tcp", options.Listen)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -97,7 +110,7 @@ func Start(t testing.TB, options Options) *Server {
 }
 
 func (s *Server) serverConfig() *ssh.ServerConfig {
-	config := &ssh.ServerConfig{BannerCallback: func(ssh.ConnMetadata) string { return s.options.Banner }}
+	config := &ssh.ServerConfig{MaxAuthTries: s.options.MaxAuthTries, BannerCallback: func(ssh.ConnMetadata) string { return s.options.Banner }}
 	if s.options.NoPublicKeys {
 		config.PasswordCallback = func(ssh.ConnMetadata, []byte) (*ssh.Permissions, error) { return nil, io.EOF }
 	} else {
@@ -109,7 +122,14 @@ func (s *Server) serverConfig() *ssh.ServerConfig {
 	return config
 }
 
-func (s *Server) authorize(_ ssh.ConnMetadata, key ssh.PublicKey) (*ssh.Permissions, error) {
+func (s *Server) authorize(user ssh.ConnMetadata, key ssh.PublicKey) (*ssh.Permissions, error) {
+	s.Offered.Add(1)
+	if _, certified := key.(*ssh.Certificate); certified && s.options.UserAuthority != nil {
+		checker := ssh.CertChecker{IsUserAuthority: func(authority ssh.PublicKey) bool {
+			return string(authority.Marshal()) == string(s.options.UserAuthority.Marshal())
+		}}
+		return checker.Authenticate(user, key)
+	}
 	for _, allowed := range s.options.Authorized {
 		if string(allowed.Marshal()) == string(key.Marshal()) {
 			return nil, nil
@@ -118,8 +138,8 @@ func (s *Server) authorize(_ ssh.ConnMetadata, key ssh.PublicKey) (*ssh.Permissi
 	return nil, io.EOF
 }
 
-// Address and Port are where the server listens.
-func (s *Server) Address() string { return "127.0.0.1" }
+// Address is the IP address of the server.
+func (s *Server) Address() string { return s.listener.Addr().(*net.TCPAddr).IP.String() }
 
 // Port is the port of the server.
 func (s *Server) Port() int { return s.listener.Addr().(*net.TCPAddr).Port }
@@ -191,6 +211,7 @@ func (s *Server) serve(conn *stallable) {
 	if err != nil {
 		return
 	}
+	s.Peer.Store(conn.RemoteAddr().(*net.TCPAddr).IP.String())
 	s.Logins.Add(1)
 	if algorithms, ok := client.Conn.(ssh.AlgorithmsConnMetadata); ok {
 		s.Cipher.Store(algorithms.Algorithms().Read.Cipher)
@@ -280,10 +301,18 @@ func (s *Server) session(channel ssh.NewChannel) {
 		return
 	}
 	defer stream.Close()
+	terminal := false
 	for request := range requests {
 		var payload struct{ Text string }
 		ssh.Unmarshal(request.Payload, &payload)
 		switch {
+		case request.Type == "pty-req" && s.options.Terminals:
+			terminal = true
+			request.Reply(true, nil)
+		case request.Type == "exec" && terminal:
+			request.Reply(true, nil)
+			s.runOnTerminal(stream, requests, payload.Text)
+			return
 		case request.Type == "exec" && !s.options.NoCommands:
 			request.Reply(true, nil)
 			s.run(stream, requests, payload.Text)

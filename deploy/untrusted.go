@@ -1,0 +1,31 @@
+package deploy
+
+import (
+	"fmt"
+	"os"
+
+	"github.com/hbohlen/hdeploy/deploy/nix"
+)
+
+// distrusted says of a copy that the host's daemon did not take what can be done about
+// it: trust the user, or a key.
+func (h *hostRun) distrusted(f *Failure, failed *nix.Error) {
+	f.Cause = fmt.Errorf("the Nix daemon of the host takes no unsigned paths from %s: %s", h.User, failed.Cause)
+	f.Next = fmt.Sprintf(`let %[1]s import what nobody signed, in the configuration of %[2]s (deploy that as root):
+    nix.settings.trusted-users = [ "%[1]s" ];
+or sign what is built here, once and from now on,
+    nix key generate-secret --key-name %[3]s-1 >/etc/nix/signing-key
+    echo "secret-key-files = /etc/nix/signing-key" >>/etc/nix/nix.conf
+    nix store sign --recursive --key-file /etc/nix/signing-key %[4]s
+and let %[2]s trust what "nix key convert-secret-to-public </etc/nix/signing-key" prints:
+    nix.settings.trusted-public-keys = [ "%[3]s-1:..." ];`, h.User, h.Name, here(), h.system.OutPath)
+}
+
+// here is the name of this machine, by which people know its key.
+func here() string {
+	name, err := os.Hostname()
+	if err != nil || name == "" {
+		return "deployer"
+	}
+	return name
+}
