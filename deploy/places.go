@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
+	"os"
 	"slices"
 	"sync"
 
@@ -15,6 +17,7 @@ import (
 	"github.com/hbohlen/hdeploy/hosts"
 	"github.com/hbohlen/hdeploy/profiles"
 	"github.com/hbohlen/hdeploy/profiles/closure"
+	"github.com/hbohlen/hdeploy/profiles/program"
 	"github.com/hbohlen/hdeploy/profiles/protocol"
 )
 
@@ -23,18 +26,12 @@ import (
 // input and output, as [relay.Join] does.
 type Join struct{ Program, Command string }
 
-// The values of [hosts.Host].Build that are no other host's name.
-const (
-	buildHere  = "local"
-	buildThere = "host"
-)
-
 // elsewhere names the host that builds for this one, empty where this machine does.
 func (h *hostRun) elsewhere() string {
 	switch {
-	case h.run.Goal == GoalBuild, h.Build == "", h.Build == buildHere:
+	case h.run.Goal == GoalBuild, h.Build == "", h.Build == hosts.BuildLocal:
 		return ""
-	case h.Build != buildThere && h.Build != h.Name:
+	case h.Build != hosts.BuildHost && h.Build != h.Name:
 		return h.Build
 	case h.Local: // it is this machine
 		return ""
@@ -167,7 +164,9 @@ func (h *hostRun) buildOnce(ctx context.Context) error {
 	}
 	limited, cancel := context.WithTimeout(ctx, beginLimit)
 	defer cancel()
-	top, err := h.place.host.agent.Built(limited, protocol.BuiltRequest{Path: h.system.OutPath, For: h.Name})
+	top, err := h.place.host.agent.Built(limited, protocol.BuiltRequest{
+		Path: h.system.OutPath, For: h.key(), Unwrap: h.profile.Kind == hosts.KindDeployRs,
+	})
 	if err != nil {
 		return err
 	}
@@ -222,6 +221,21 @@ func (h *hostRun) described() protocol.Toplevel {
 		return *h.builtThere
 	}
 	return closure.Read(h.system.OutPath)
+}
+
+// behind says what stands behind deploy-rs's wrapper, wherever that was built. The error
+// satisfies fs.ErrNotExist where it was not built yet.
+func (h *hostRun) behind() (kind, path string, err error) {
+	if b := h.builtThere; b != nil {
+		if b.BehindError != "" {
+			return "", "", errors.New(b.BehindError)
+		}
+		return b.Kind, b.Behind, nil
+	}
+	if _, err := os.Stat(h.system.OutPath); err != nil {
+		return "", "", fs.ErrNotExist
+	}
+	return program.Behind(h.system.OutPath)
 }
 
 // builtItself says that the host has built the closure, and needs no copy.

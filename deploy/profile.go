@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
+	"io/fs"
 
 	"github.com/hbohlen/hdeploy/deploy/agent"
 	"github.com/hbohlen/hdeploy/deploy/event"
@@ -164,7 +164,7 @@ func (h *hostRun) askAgain(ctx context.Context) error {
 }
 
 // unwrap makes what stands behind deploy-rs's wrapper the closure, as the home-manager
-// generation of a user, where the wrapper is here.
+// generation of a user.
 func (h *hostRun) unwrap(ctx context.Context) error {
 	if h.of == nil {
 		return nil // that was done when it was built
@@ -172,10 +172,10 @@ func (h *hostRun) unwrap(ctx context.Context) error {
 	if h.profile.Kind != hosts.KindDeployRs || h.system.OutPath == "" {
 		return nil
 	}
-	if _, err := os.Stat(h.system.OutPath); err != nil {
-		return nil // built elsewhere; what it is shows there
+	kind, behind, err := h.behind()
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
 	}
-	kind, behind, err := program.Behind(h.system.OutPath)
 	if err != nil {
 		return refused(h.Name, "judge", "nix build "+h.run.Flake, "%v", err)
 	}

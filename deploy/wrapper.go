@@ -12,6 +12,7 @@ import (
 
 	"github.com/hbohlen/hdeploy/deploy/nix"
 	"github.com/hbohlen/hdeploy/hosts"
+	"github.com/hbohlen/hdeploy/profiles/program"
 )
 
 // systemOf is the question for the system of a host, which deploy-rs may have wrapped.
@@ -30,6 +31,9 @@ func (h *hostRun) unwrapSystem() error {
 	switch known := h.system.OutPath != h.system.Wrapper; {
 	case errors.Is(err, fs.ErrNotExist) && known:
 		return nil // it is built elsewhere; the evaluation knows the system
+	case errors.Is(err, fs.ErrNotExist) && h.builtThere != nil && h.builtThere.Kind == program.NixOS:
+		h.system.OutPath = h.builtThere.Behind // as the host says that has built it
+		return nil
 	case errors.Is(err, fs.ErrNotExist):
 		return refused(h.Name, "judge", "call it like the node in nixosConfigurations, or build it here",
 			"which system deploy-rs's wrapper is made of only shows where it is built, and that is not here")

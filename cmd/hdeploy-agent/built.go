@@ -10,6 +10,7 @@ import (
 
 	"github.com/hbohlen/hdeploy/profiles"
 	"github.com/hbohlen/hdeploy/profiles/closure"
+	"github.com/hbohlen/hdeploy/profiles/program"
 	"github.com/hbohlen/hdeploy/profiles/protocol"
 	"github.com/hbohlen/hdeploy/profiles/systemd"
 )
@@ -36,7 +37,20 @@ func (a agent) built(ctx context.Context, p protocol.BuiltRequest) (any, error) 
 	if _, err := systemd.Of(running).Output(ctx, "nix-store", "--check-validity", p.Path); err != nil {
 		return nil, &protocol.Error{Code: protocol.CodeMissing, Message: fmt.Sprintf("%s is not valid on the host", p.Path)}
 	}
-	return closure.Read(p.Path), nil
+	return describe(p), nil
+}
+
+func describe(p protocol.BuiltRequest) protocol.Toplevel {
+	if !p.Unwrap {
+		return closure.Read(p.Path)
+	}
+	kind, behind, err := program.Behind(p.Path)
+	if err != nil {
+		return protocol.Toplevel{BehindError: err.Error()}
+	}
+	t := closure.Read(behind)
+	t.Kind, t.Behind = kind, behind
+	return t
 }
 
 // ownSettings mean something only on the machine whose nix.conf has them.

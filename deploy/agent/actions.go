@@ -18,16 +18,17 @@ func (a *Agent) Push(ctx context.Context, r protocol.PushRequest) error {
 	return a.client.Call(ctx, protocol.MethodPush, r, &protocol.PushResult{}, nil)
 }
 
-// Built keeps what was built on the host, and describes it.
+// Built keeps what was built on the host, and describes it. It is asked of the host,
+// whatever profile the agent is asked about.
 func (a *Agent) Built(ctx context.Context, r protocol.BuiltRequest) (protocol.Toplevel, error) {
 	var result protocol.Toplevel
-	err := a.client.Call(ctx, protocol.MethodBuilt, r, &result, nil)
+	err := a.client.Client.Call(ctx, protocol.MethodBuilt, r, &result, nil)
 	return result, err
 }
 
-// NixSettings returns how the host's own Nix builds and fetches.
+// NixSettings returns how the host's own Nix builds and fetches, as Built does.
 func (a *Agent) NixSettings(ctx context.Context) (map[string]string, error) {
 	var result protocol.NixSettings
-	err := a.client.Call(ctx, protocol.MethodNixSettings, protocol.NixSettingsRequest{}, &result, nil)
+	err := a.client.Client.Call(ctx, protocol.MethodNixSettings, protocol.NixSettingsRequest{}, &result, nil)
 	return result.Settings, err
 }

@@ -341,3 +341,46 @@ func TestRemoteBuildersOfNix(t *testing.T) {
 	s.startSwitch(command{env: []string{config}}).wait().require("failed", 3)
 	requireUntouched(t, before, s.snapshot())
 }
+
+// Profiles of every kind are built elsewhere as systems are, and so is what deploy-rs has
+// wrapped.
+func TestProfilesAreBuiltElsewhere(t *testing.T) {
+	t.Parallel()
+	for _, k := range profileKinds() {
+		if k.name != "home-manager" && k.name != "deploy-rs-home" {
+			continue
+		}
+		t.Run(k.name, func(t *testing.T) {
+			s := newSite(t, lab.HostOptions{})
+			s.inventory.Lines, s.inventory.Tables = "user = \"admin\"\nbuild = \"host\"\nsystem = false", profileTable+k.lines
+			s.profile(profileName, k.fixed, settings{"revision": "1"})
+			r := s.deploy().require("committed", 0)
+			if got := s.standing(k); !strings.HasPrefix(got.active, "1") || got.closure != r.Outcome.Closure {
+				t.Errorf("after the deployment of %s: %+v", r.Outcome.Closure, got)
+			}
+			s.requireNotHere(r.Outcome.Closure)
+
+			// With the system before it, and from another host.
+			s.inventory.Lines, s.inventory.Tables = "user = \"admin\"\nbuild = \"builder\"", profileTable+k.lines
+			s.newBuilder()
+			s.configure(bulk("system"))
+			s.profile(profileName, k.fixed, settings{"revision": "2"})
+			r = s.deploy().require("committed", 0)
+			if got := s.standing(k); !strings.HasPrefix(got.active, "2") {
+				t.Errorf("after the deployment of both: %+v", got)
+			}
+			requireRuns(t, s.snapshot(), s.on("readlink -f /run/current-system"))
+			s.requireNotHere(s.on("readlink -f /run/current-system"))
+
+			// Both on the host.
+			s.inventory.Lines = "build = \"host\""
+			s.configure(bulk("both"))
+			s.profile(profileName, k.fixed, settings{"revision": "3"})
+			s.deploy().require("committed", 0)
+			if got := s.standing(k); !strings.HasPrefix(got.active, "3") {
+				t.Errorf("after the deployment of both: %+v", got)
+			}
+			s.requireNotHere(s.on("readlink -f /run/current-system"))
+		})
+	}
+}

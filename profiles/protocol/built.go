@@ -7,11 +7,13 @@ import "encoding/json"
 // is built again.
 const MethodBuilt = "built"
 
-// BuiltRequest names a closure that was built on the host, and for which host. The
-// last two for each are kept.
+// BuiltRequest names a closure that was built on the host, and for which host, or which
+// profile of a host. The last two for each are kept.
 type BuiltRequest struct {
 	Path string `json:"path"`
 	For  string `json:"for"`
+	// Unwrap asks what stands behind a wrapper of deploy-rs, and describes that.
+	Unwrap bool `json:"unwrap,omitempty"`
 }
 
 // Toplevel is what must be known of a system before it is tried.
@@ -26,6 +28,11 @@ type Toplevel struct {
 	// of those of them that a boot loader may copy.
 	Kernel map[string]string `json:"kernel,omitempty"`
 	Bytes  map[string]int64  `json:"bytes,omitempty"`
+	// Kind and Behind are what stands behind a wrapper of deploy-rs, and BehindError why
+	// that cannot be told.
+	Kind        string `json:"kind,omitempty"`
+	Behind      string `json:"behind,omitempty"`
+	BehindError string `json:"behind_error,omitempty"`
 }
 
 // MethodNixSettings asks how the host's own Nix builds and fetches: NixSettingsRequest
