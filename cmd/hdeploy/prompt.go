@@ -61,6 +61,8 @@ func (p *prompter) ask(ctx context.Context, question string, programs []string) 
 	if inCI(p.s) {
 		return "", errors.New("nobody is asked in CI")
 	}
+	ctx, cancel := context.WithTimeoutCause(ctx, askLimit, fmt.Errorf("nobody answered within %s", askLimit))
+	defer cancel()
 	program, when := p.program(programs), p.s.env("SSH_ASKPASS_REQUIRE")
 	if program != "" && (when == "force" || when == "prefer") {
 		return askProgram(ctx, program, question)
@@ -88,6 +90,9 @@ func (p *prompter) program(names []string) string {
 	return ""
 }
 
+// askLimit is how long a person may think.
+const askLimit = 5 * time.Minute
+
 // askTerminal reads a line that is not echoed. A read from a terminal cannot be
 // ended: the one that an interrupt leaves behind ends with the process.
 func askTerminal(ctx context.Context, tty *os.File, question string) (string, error) {
@@ -113,18 +118,17 @@ func askTerminal(ctx context.Context, tty *os.File, question string) (string, er
 		}
 		return string(l.text), l.err
 	case <-ctx.Done():
-		return "", errors.Join(errors.New("interrupted at the question"), term.Restore(int(tty.Fd()), before))
+		why := errors.New("interrupted at the question")
+		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			why = context.Cause(ctx)
+		}
+		return "", errors.Join(why, term.Restore(int(tty.Fd()), before))
 	}
 }
-
-// askpassLimit is how long a person may think in front of an askpass program.
-const askpassLimit = 5 * time.Minute
 
 // askProgram asks as ssh and sudo do: the question is the argument, the answer the
 // first line of the output, and a code other than zero a no.
 func askProgram(ctx context.Context, program, question string) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, askpassLimit)
-	defer cancel()
 	command := exec.CommandContext(ctx, program, display.Clean(question))
 	command.WaitDelay = time.Second
 	out, err := command.Output()
