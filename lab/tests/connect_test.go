@@ -208,6 +208,9 @@ func TestTrust(t *testing.T) {
 	}
 	s.hdeploy(env, 0, "trust", hostName, "--replace", "--yes", "--fingerprint", fingerprint)
 	s.with(env).require("unchanged", 0)
+
+	inShell(t, workstation, "sed -i s/"+id+"/ffffffffffffffffffffffffffffffff/ "+s.dir+"/state/machines/*")
+	s.with(env).require("refused", 5).requireFailure("another machine", id, "hdeploy trust "+hostName)
 }
 
 // A link over which nothing comes any more is given up after three signs of life that
