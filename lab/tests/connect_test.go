@@ -209,7 +209,7 @@ func TestTrust(t *testing.T) {
 	s.hdeploy(env, 0, "trust", hostName, "--replace", "--yes", "--fingerprint", fingerprint)
 	s.with(env).require("unchanged", 0)
 
-	inShell(t, workstation, "sed -i s/"+id+"/ffffffffffffffffffffffffffffffff/ "+s.dir+"/state/machines/*")
+	inShell(t, workstation, "sed -i s/"+id+"/ffffffffffffffffffffffffffffffff/ "+s.dir+"/state/hdeploy/machines/*")
 	s.with(env).require("refused", 5).requireFailure("another machine", id, "hdeploy trust "+hostName)
 }
 
