@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
@@ -11,7 +12,7 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/term"
+	"golang.org/x/sys/unix"
 
 	"github.com/hbohlen/hdeploy/deploy"
 	"github.com/hbohlen/hdeploy/deploy/display"
@@ -61,6 +62,8 @@ func (p *prompter) ask(ctx context.Context, question string, programs []string) 
 	if inCI(p.s) {
 		return "", errors.New("nobody is asked in CI")
 	}
+	ctx, cancel := context.WithTimeoutCause(ctx, askLimit, fmt.Errorf("nobody answered within %s", askLimit))
+	defer cancel()
 	program, when := p.program(programs), p.s.env("SSH_ASKPASS_REQUIRE")
 	if program != "" && (when == "force" || when == "prefer") {
 		return askProgram(ctx, program, question)
@@ -88,43 +91,63 @@ func (p *prompter) program(names []string) string {
 	return ""
 }
 
-// askTerminal reads a line that is not echoed. A read from a terminal cannot be
-// ended: the one that an interrupt leaves behind ends with the process.
-func askTerminal(ctx context.Context, tty *os.File, question string) (string, error) {
-	before, err := term.GetState(int(tty.Fd()))
+// askLimit is how long a person may think.
+const askLimit = 5 * time.Minute
+
+// askTerminal reads a line that is not echoed, until ctx ends.
+func askTerminal(ctx context.Context, tty *os.File, question string) (answer string, err error) {
+	restore, err := hideInput(tty)
 	if err != nil {
 		return "", errNobody
 	}
+	defer func() { err = errors.Join(err, restore()) }()
 	fmt.Fprintf(tty, "\r%s ", display.Clean(question))
-	type line struct {
-		text []byte
-		err  error
-	}
-	answered := make(chan line, 1)
-	go func() {
-		text, err := term.ReadPassword(int(tty.Fd()))
-		answered <- line{text, err}
-	}()
 	defer fmt.Fprintln(tty)
-	select {
-	case l := <-answered:
-		if errors.Is(l.err, io.EOF) {
-			return "", errors.New("no answer was given")
-		}
-		return string(l.text), l.err
-	case <-ctx.Done():
-		return "", errors.Join(errors.New("interrupted at the question"), term.Restore(int(tty.Fd()), before))
+	defer context.AfterFunc(ctx, func() { _ = tty.SetReadDeadline(time.Unix(1, 0)) })()
+	line, err := bufio.NewReader(io.LimitReader(tty, longestAnswer)).ReadString('\n')
+	switch {
+	case errors.Is(ctx.Err(), context.DeadlineExceeded):
+		return "", context.Cause(ctx)
+	case ctx.Err() != nil:
+		return "", errors.New("interrupted at the question")
+	case err != nil:
+		return "", errors.New("no answer was given")
 	}
+	return strings.TrimRight(line, "\r\n"), nil
 }
 
-// askpassLimit is how long a person may think in front of an askpass program.
-const askpassLimit = 5 * time.Minute
+// longestAnswer is more than a terminal takes in one line.
+const longestAnswer = 64 << 10
+
+// hideInput stops the echo of a terminal until restore is called. It goes through the
+// file's own handle: one that is taken out of it could not be read with a deadline.
+func hideInput(tty *os.File) (restore func() error, err error) {
+	handle, err := tty.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	control := func(call func(fd int) error) error {
+		var called error
+		err := handle.Control(func(fd uintptr) { called = call(int(fd)) })
+		return errors.Join(err, called)
+	}
+	var before *unix.Termios
+	if err := control(func(fd int) (err error) { before, err = unix.IoctlGetTermios(fd, unix.TCGETS); return err }); err != nil {
+		return nil, err
+	}
+	set := func(state *unix.Termios) error {
+		return control(func(fd int) error { return unix.IoctlSetTermios(fd, unix.TCSETS, state) })
+	}
+	hidden := *before
+	hidden.Lflag &^= unix.ECHO
+	hidden.Lflag |= unix.ICANON | unix.ISIG
+	hidden.Iflag |= unix.ICRNL
+	return func() error { return set(before) }, set(&hidden)
+}
 
 // askProgram asks as ssh and sudo do: the question is the argument, the answer the
 // first line of the output, and a code other than zero a no.
 func askProgram(ctx context.Context, program, question string) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, askpassLimit)
-	defer cancel()
 	command := exec.CommandContext(ctx, program, display.Clean(question))
 	command.WaitDelay = time.Second
 	out, err := command.Output()

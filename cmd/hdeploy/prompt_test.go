@@ -42,9 +42,14 @@ func openTerminal(t *testing.T) (person, program *os.File) {
 
 func echoes(t *testing.T, tty *os.File) bool {
 	t.Helper()
-	state, err := unix.IoctlGetTermios(int(tty.Fd()), unix.TCGETS)
+	// Not tty.Fd(), after which it could not be read with a deadline any more.
+	handle, err := tty.SyscallConn()
 	if err != nil {
 		t.Fatal(err)
+	}
+	var state *unix.Termios
+	if controlErr := handle.Control(func(fd uintptr) { state, err = unix.IoctlGetTermios(int(fd), unix.TCGETS) }); controlErr != nil || err != nil {
+		t.Fatal(controlErr, err)
 	}
 	return state.Lflag&unix.ECHO != 0
 }

@@ -112,7 +112,11 @@ func (c *Conn) ended() error {
 func (c *Conn) awaitEnd() {
 	defer c.owned.Done()
 	err := c.client.Wait()
-	c.end(c.lost("the connection ended: %s", plain(err)))
+	said := ""
+	if proxy := c.hops[0].proxy; proxy != nil {
+		said = proxy.said("; the ProxyCommand printed: ")
+	}
+	c.end(c.lost("the connection ended: %s%s", plain(err), said))
 	close(c.done)
 }
 

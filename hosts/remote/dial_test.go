@@ -335,8 +335,8 @@ func TestJumpHosts(t *testing.T) {
 		if err != nil || string(result.Stdout) != "there\n" {
 			t.Errorf("got %q, %v", result.Stdout, err)
 		}
-		if first.Logins.Load() != 1 || second.Logins.Load() != 1 || last.Logins.Load() != 1 {
-			t.Errorf("logins: %d, %d, %d", first.Logins.Load(), second.Logins.Load(), last.Logins.Load())
+		for _, server := range []*remotetest.Server{first, second, last} {
+			wantLogins(t, server, 1)
 		}
 		first.Stall()
 		select {

@@ -169,6 +169,16 @@ func TestProtectedKey(t *testing.T) {
 		t.Errorf("asked %q", asked)
 	}
 	s.with(append(env, "CI=true")).require("refused", 5).requireFailure("nobody is asked in CI", "ssh-add "+s.dir+"/locked")
+
+	// On a terminal the live view makes room for the question.
+	s.configure(settings{"revision": "typed"})
+	inShell(t, workstation, fmt.Sprintf(`cd %s && : >typescript
+(timeout 60 sh -c 'until grep -q Passphrase typescript; do sleep 0.1; done'; echo 'open sesame'; timeout 60 sh -c 'until grep -q committed typescript; do sleep 0.1; done') |
+env HOME=%s XDG_STATE_HOME=%s/state TERM=xterm NO_COLOR=1 SSH_AUTH_SOCK= timeout 100 script -qefc '/hdeploy/hdeploy switch %s' typescript >/dev/null`, s.dir, s.dir, s.dir, hostName))
+	screen := inShell(t, workstation, "cat "+s.dir+"/typescript")
+	if strings.Count(screen, "Passphrase for") != 1 || !strings.Contains(screen, hostName+": committed") || strings.Contains(screen, "sesame") {
+		t.Errorf("the terminal showed:\n%q", screen)
+	}
 }
 
 // Trust is one login, after which the host is known by its key and its machine-id.
@@ -198,6 +208,9 @@ func TestTrust(t *testing.T) {
 	}
 	s.hdeploy(env, 0, "trust", hostName, "--replace", "--yes", "--fingerprint", fingerprint)
 	s.with(env).require("unchanged", 0)
+
+	inShell(t, workstation, "sed -i s/"+id+"/ffffffffffffffffffffffffffffffff/ "+s.dir+"/state/hdeploy/machines/*")
+	s.with(env).require("refused", 5).requireFailure("another machine", id, "hdeploy trust "+hostName)
 }
 
 // A link over which nothing comes any more is given up after three signs of life that
