@@ -271,3 +271,36 @@ func TestPasswordIsAskedForOnceAndSeenNowhere(t *testing.T) {
 	s.on("rm /root/needle")
 	s.requireSecret(r)
 }
+
+// during is a unit that is started with a system and stopped when that goes.
+func during(start, stop string) string {
+	return fmt.Sprintf("[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/bin/sh -c '%s'\nExecStop=/bin/sh -c '%s'\n", start, stop)
+}
+
+func TestNewSystemThatDoesNotTakeThePassword(t *testing.T) {
+	s := newPasswordSite(t)
+	s.configure(settings{"revision": "first"})
+	s.deploy().require("committed", 0)
+	before := s.snapshot()
+
+	s.configure(settings{"revision": "another password", "extraUnits": settings{"password.service": during(
+		"/usr/bin/cp -p /etc/shadow /root/shadow && echo admin:changed | /usr/sbin/chpasswd", "/usr/bin/cp -p /root/shadow /etc/shadow")}})
+	r := s.deploy().require("rolled-back", 7).requireFailure("not accepted")
+	requireRestored(t, before, s.snapshot())
+	if failures := s.on("journalctl -b --no-pager | grep -c 'sudo:auth): authentication failure'"); failures != "1" {
+		t.Errorf("the new system was told a wrong password %s times", failures)
+	}
+	s.requireSecret(r)
+	s.requireWorks()
+}
+
+func TestNewSystemWithoutTheAgentIsTakenBack(t *testing.T) {
+	s := newFixedSite(t, "NOPASSWD: ")
+	s.daemonSettings("trusted-users = root admin")
+	before := s.snapshot()
+	s.configure(settings{"revision": "no agent", "extraUnits": settings{"agent.service": during(
+		"/usr/bin/mv "+fixedAgent+" "+fixedAgent+".away", "/usr/bin/mv "+fixedAgent+".away "+fixedAgent)}})
+	s.deploy().require("rolled-back", 7).requireFailure("no agent at " + fixedAgent)
+	requireRestored(t, before, s.snapshot())
+	s.requireWorks()
+}
