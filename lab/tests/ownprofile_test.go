@@ -30,7 +30,7 @@ func TestHomeManagerNeedsNoRootWhereItsUserLingers(t *testing.T) {
 	// Without linger the units of the user end with the login: root watches.
 	revision("1", nil)
 	s.deploy().require("committed", 0)
-	if state := s.on("ls /var/lib/hdeploy/per-profile; ls -d /home/admin/.local/state/hdeploy/per-profile 2>/dev/null || true"); state != profileName {
+	if state := s.on("ls /var/lib/hdeploy/per-profile; ls /home/admin/.local/state/hdeploy/per-profile/*/transaction.json 2>/dev/null || true"); state != profileName {
 		t.Errorf("root's state is %q", state)
 	}
 	one := s.standing(k)
