@@ -51,7 +51,8 @@ func (h *Host) Connect(config *sshconfig.Config, says Sayings, named func(string
 	}
 	query := says.query(h.Address, h.User, h.Port)
 	if says.Said("jump") {
-		query.Options = append([]sshconfig.Option{{Directive: "ProxyJump", Value: "none"}}, query.Options...)
+		// What comes first holds, of ProxyJump and ProxyCommand together.
+		query.Options = append([]sshconfig.Option{{Directive: "ProxyCommand", Value: "none"}}, query.Options...)
 	}
 	settings, err := config.Lookup(query)
 	if err != nil {

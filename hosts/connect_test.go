@@ -146,6 +146,17 @@ host_keys = ["` + keyOne + `"]
 	}
 }
 
+func TestAWayOfDeployTOMLNeedsNoProxyCommand(t *testing.T) {
+	home(t, "Host db1\n  ProxyCommand nc %h %p\nHost bastion\n  ProxyCommand nc bastion 22\n")
+	h := only(t, "[jumps.bastion]\n[hosts.db1]\njump = [\"bastion\"]")
+	if h.SSH.ProxyCommand != "" || h.Jump[0].SSH.ProxyCommand != "nc bastion 22" {
+		t.Errorf("got %q and %q", h.SSH.ProxyCommand, h.Jump[0].SSH.ProxyCommand)
+	}
+	if h := only(t, "[hosts.db1]"); h.SSH.ProxyCommand != "nc db1 22" {
+		t.Errorf("got %q", h.SSH.ProxyCommand)
+	}
+}
+
 func TestADescribedJumpKeepsItsKeys(t *testing.T) {
 	home(t, "Host db1\n  ProxyJump bastion\n")
 	h := only(t, "[jumps.bastion]\nhost_keys = [\""+keyOne+"\"]\n[hosts.db1]")
@@ -169,7 +180,8 @@ func TestFaultsOfSSHConfigNameTheirPlace(t *testing.T) {
 	for _, test := range []struct{ name, config, document, want string }{
 		{"an unknown directive", "Host a\nUzer x\n", "[hosts.web1]", ".ssh/config:2: host web1: uzer: "},
 		{"a directive that hdeploy cannot honour", "Host *\nCanonicalizeHostname yes\n", "[hosts.web1]\n[hosts.web2]", ".ssh/config:2: host web1: CanonicalizeHostname: "},
-		{"a loop", "Host *\nProxyJump gate\n", "[hosts.web1]", ".ssh/config:2: host web1: ProxyJump: the way has more than 16 hops"},
+		{"a loop", "Host *\nProxyJump gate\n", "[hosts.web1]", ".ssh/config:2: host web1: ProxyJump: the way to gate leads through itself"},
+		{"a loop over several", "Host web1 b\nProxyJump a\nHost a\nProxyJump b\n", "[hosts.web1]", "host web1: ProxyJump: the way has more than 16 hops"},
 		{"an option", "", "[hosts.web1]\nssh_options = { Port = \"many\" }", "deploy.toml:2: host web1: Port: \"many\" is no port"},
 		{"an absent file", "", "ssh_config = \"absent\"\n[hosts.web1]", "absent: read it: there is no such file"},
 	} {

@@ -83,6 +83,17 @@ func TestWhatCannotBeHonouredIsRefused(t *testing.T) {
 	}
 }
 
+func TestAProxyCommandThatVersionsDisagreeAboutIsRefused(t *testing.T) {
+	c := configured(t, "Host web1 web2\nProxyJump none\nHost web2\nProxyCommand none\nHost *\nProxyCommand nc\n")
+	_, err := c.Lookup(Query{Host: "web1"})
+	if refused := refusal(t, err); refused.Directive != "ProxyCommand" || refused.Line != 6 {
+		t.Errorf("got %v", err)
+	}
+	if s := lookup(t, "ProxyCommand none\nProxyJump none\nProxyCommand nc\n", "web1"); s.ProxyCommand != "" {
+		t.Errorf("got %s", s.ProxyCommand)
+	}
+}
+
 func TestCarelessnessIsToldAndNotFollowed(t *testing.T) {
 	s := lookup(t, "StrictHostKeyChecking accept-new\nNoHostAuthenticationForLocalhost yes\nVerifyHostKeyDNS yes\n", "web1")
 	var told []string

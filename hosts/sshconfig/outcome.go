@@ -1,6 +1,7 @@
 package sshconfig
 
 import (
+	"cmp"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -31,6 +32,10 @@ func (r *resolution) refused() error {
 		{"SecurityKeyProvider", said("SecurityKeyProvider") != "" && !slices.Contains([]string{"none", "internal", "$ssh_sk_provider"}, said("SecurityKeyProvider")),
 			"hdeploy does not load providers of keys", "add their keys to the agent with ssh-add, and write SecurityKeyProvider internal for this host"},
 		{"PubkeyAuthentication", said("PubkeyAuthentication") == "no", "hdeploy logs in with keys only", "write PubkeyAuthentication yes for this host"},
+	}
+	if r.contested != (Source{}) {
+		return &Error{Source: r.contested, Directive: "ProxyCommand", Message: "OpenSSH before 10.3 passes over it, since ProxyJump none comes first, and later ones do not",
+			Next: "write ProxyCommand none beside ProxyJump none, or leave that out"}
 	}
 	for _, refusal := range refusals {
 		if refusal.holds {
@@ -172,6 +177,9 @@ func (r *resolution) proxy(s *Settings) error {
 		}
 		s.ProxyJump = append(s.ProxyJump, expanded)
 	}
+	if err := r.refuseLoop(s.ProxyJump); err != nil {
+		return err
+	}
 	command := r.word("ProxyCommand")
 	if command == "" || lower(command) == "none" {
 		return nil
@@ -179,6 +187,18 @@ func (r *resolution) proxy(s *Settings) error {
 	var err error
 	if s.ProxyCommand, err = expand(command, known, nil); err != nil {
 		return r.fault("ProxyCommand", "%v", err)
+	}
+	return nil
+}
+
+// refuseLoop refuses a last hop that is the destination itself.
+func (r *resolution) refuseLoop(hops []string) error {
+	if len(hops) == 0 {
+		return nil
+	}
+	last, err := ParseHop(hops[len(hops)-1])
+	if err == nil && last.Host == r.host && cmp.Or(last.Port, 22) == r.port() && cmp.Or(last.User, r.user()) == r.user() {
+		return r.fault("ProxyJump", "the way to %s leads through itself", last.Host)
 	}
 	return nil
 }

@@ -154,7 +154,10 @@ func (r *reading) number() error {
 // command reads all that follows, with its quotes and number signs.
 func (r *reading) command() error {
 	text := strings.TrimLeft(r.rest, blanks+"=")
-	if r.name == "ProxyCommand" && len(r.first["ProxyJump"].words) > 0 {
+	if jump := r.first["ProxyJump"].words; r.name == "ProxyCommand" && len(jump) > 0 {
+		if r.active && lower(jump[0]) == "none" && lower(text) != "none" && r.contested == (Source{}) {
+			r.contested = r.at
+		}
 		return nil // whichever of the two comes first holds
 	}
 	r.set(text)

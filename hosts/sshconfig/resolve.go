@@ -26,7 +26,9 @@ type resolution struct {
 	// identities and certificates accumulate.
 	identities, certificates []keyFile
 	// jumps are the hops of ProxyJump, nearest first.
-	jumps        []string
+	jumps []string
+	// contested is a ProxyCommand behind "ProxyJump none".
+	contested    Source
 	files, lines int
 }
 
