@@ -25,7 +25,7 @@
           pname = "hdeploy";
           version = "0.1.0";
           src = self;
-          vendorHash = "sha256-U3po277soZ5br1WrN1K+6IXdCQdp8WIZHqGIkLK0g0M=";
+          vendorHash = "sha256-icUU9BMyctQKB0iz42y0YX8b2Ft9wGgRf7nC71lC5YI=";
 
           # The agents for both processors are embedded, so they come first. A preBuild
           # would also run where the dependencies are fetched; a buildPhase does not.
