@@ -59,6 +59,9 @@ func (h *hostRun) find(ctx context.Context, id string) (err error) {
 		return h.connectionFailure("connect", err)
 	}
 	h.use(conn, a)
+	if h.needsRoot() {
+		return h.find(ctx, id)
+	}
 	t := h.facts.Transaction
 	if id != "" && (t == nil || !strings.HasPrefix(t.ID, id)) {
 		if t, err = a.Recall(ctx, id); err != nil {

@@ -110,6 +110,9 @@ func (h *hostRun) copyFailure(err, link error) error {
 	case failed != nil && failed.Kind == nix.Untrusted:
 		quoteNix(f)
 		h.distrusted(f, failed)
+	case h.Agent != "" && (said != "" || link == nil && h.conn.Err() == nil && failed != nil && failed.Kind == nix.Disconnected):
+		quoteNix(f)
+		h.notAdmitted(f, said)
 	case said != "":
 		f.Cause = fmt.Errorf("the Nix daemon could not be started on the host: %s", said)
 		f.Next = h.ssh("ls -l " + filepath.Join(h.programs(), "sw/bin/nix-daemon"))

@@ -122,7 +122,12 @@ func TestCopyFailures(t *testing.T) {
 			t.Errorf("unsigned: %+v does not say %q", f, word)
 		}
 	}
-	h.User = "root"
+	h.Agent = "/run/current-system/sw/bin/hdeploy-agent"
+	f = asFailure("", "", h.copyFailure(&nix.Error{Step: "copy", Kind: nix.Disconnected, Cause: "disconnected"}, nil))
+	if !strings.Contains(f.Error(), "does not serve deploy: disconnected") || !strings.Contains(f.Next, `nix.settings.allowed-users = [ "deploy" ];`) || f.Code != CodeCopy {
+		t.Errorf("not admitted: %+v", f)
+	}
+	h.User, h.Agent = "root", ""
 	// What nix says of a torn connection is only a consequence.
 	if f := asFailure("", "", h.copyFailure(&nix.Error{Step: "copy", Kind: nix.Disconnected}, io.ErrUnexpectedEOF)); !strings.Contains(f.Error(), "the connection was lost: unexpected EOF") || f.Log != nil || f.Code != CodeCopy || f.Next != "hdeploy switch web1" {
 		t.Errorf("torn relay: %+v", f)

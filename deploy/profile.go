@@ -34,11 +34,7 @@ func newHostRuns(r *run, h hosts.Host) *hostRun {
 		one.Probes = p.Probes // the host's are asked with the first one
 		lead.later = append(lead.later, one)
 	}
-	if lead.ownedByLogin() {
-		for _, p := range lead.all() {
-			p.own, p.elevation, p.Elevation = true, p.Elevation, nil
-		}
-	}
+	lead.tryOwn()
 	return lead
 }
 
@@ -56,11 +52,8 @@ func (h *hostRun) ownedByLogin() bool {
 // orElevated becomes root after all where the host would end the user's units with
 // the login: what drives a transaction must outlive that.
 func (h *hostRun) orElevated(ctx context.Context) error {
-	if !h.own || h.facts.OfProfile == nil || h.facts.OfProfile.Lingers {
+	if !h.needsRoot() {
 		return nil
-	}
-	for _, p := range h.all() {
-		p.own, p.Elevation = false, p.elevation
 	}
 	if len(h.Elevation) > 0 {
 		conn, a, err := h.connect(ctx, agent.AskFacts(protocol.FactsRequest{Profile: profiles.System, LookOnly: !h.run.changes()}, &h.facts))

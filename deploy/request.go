@@ -32,6 +32,9 @@ type Request struct {
 	// ThenReboot reboots the hosts that boot their new system next, with no way
 	// back but a person.
 	ThenReboot bool
+	// Profile is which of a host's several profiles a command about one is about; empty
+	// for the system.
+	Profile string
 	// DryRun evaluates, builds, looks and prints the plan; it copies nothing.
 	DryRun bool
 	// Deployer names the person and machine for the host's record and for a

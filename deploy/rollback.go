@@ -39,7 +39,7 @@ func Rollback(ctx context.Context, r RollbackRequest) Report {
 		// What was agreed to was to go back to what ran before that deployment.
 		r.To, r.Agree = h.facts.Profile.Path, nil
 		h.note("info", "the deployment was committed before it could be stopped; going back from it")
-		h = newHostRun(h.run, h.Host)
+		h = h.another()
 		return h, h.rollBack(ctx, r)
 	})
 }
@@ -49,7 +49,11 @@ func Rollback(ctx context.Context, r RollbackRequest) Report {
 func (r Request) onHost(ctx context.Context, work func(context.Context, *hostRun) (*hostRun, error)) Report {
 	run := &run{Request: r, started: time.Now()}
 	defer run.close()
-	h, err := work(ctx, newHostRun(run, r.Hosts[0]))
+	h := newHostRun(run, r.Hosts[0])
+	err := h.choose(r.Profile)
+	if err == nil {
+		h, err = work(ctx, h)
+	}
 	h.fail(err)
 	return run.report(ctx, []*hostRun{h})
 }
@@ -107,6 +111,9 @@ func (h *hostRun) planRollback(ctx context.Context, to string) (plan protocol.Ro
 	}
 	h.use(conn, a)
 	h.facts = plan.Facts
+	if h.needsRoot() {
+		return h.planRollback(ctx, to)
+	}
 	return plan, nil
 }
 

@@ -18,7 +18,8 @@ type Secrets struct {
 	passwords *passwords
 }
 
-// NewSecrets returns the secrets of one run, none of them asked for yet.
+// NewSecrets returns the secrets of one run, none of them asked for yet. Where passphrase
+// is nil, keys that are protected are not used.
 func NewSecrets(passphrase, password Ask) *Secrets {
 	return &Secrets{Keys: remote.NewPassphrases(passphrase), passwords: newPasswords(password)}
 }

@@ -215,6 +215,16 @@ func (h *hostRun) awaitTrial(ctx context.Context, onDeployer []probe.Spec) error
 // confirmAll proves over a new connection that the host can be reached, and confirms
 // over it, in order.
 func (t *together) confirmAll(ctx, settled context.Context) (failed *hostRun, why string) {
+	// One that has gone back meanwhile must be known before another is committed.
+	for _, p := range t.runs {
+		if err := p.follow(settled, protocol.WatchRequest{ID: p.id, Judged: true}); err != nil {
+			p.fail(err)
+			return p, err.Error()
+		}
+		if p.status.State != transaction.Waiting {
+			return p, p.status.Reason
+		}
+	}
 	var shared *hostRun
 	for _, p := range t.runs {
 		t.lead.run.speaksOf(p)

@@ -67,8 +67,8 @@ func newWrapper(t *testing.T, script string, files bool) (wrapper, toplevel stri
 func TestTheSystemInAWrapper(t *testing.T) {
 	for _, test := range []struct{ name, script, more, fault string }{
 		{"activate.nixos", activation(switching), "", ""},
-		{"with more", activation(switching+"\n    systemctl restart nginx"), "systemctl restart nginx", ""},
-		{"with more in the same line", activation(switching+"; reboot"), "", "does not switch"},
+		{"with more", activation(switching + "\n    systemctl restart nginx"), "systemctl restart nginx", ""},
+		{"with more in the same line", activation(switching + "; reboot"), "", "does not switch"},
 		{"activate.noop", activation("    :"), "", "does not switch"},
 		{"boot alone", activation("    $PROFILE/bin/switch-to-configuration boot"), "", "does not switch"},
 		{"braces and quotes", activation(`"${PROFILE}/bin/switch-to-configuration" switch`), "", ""},

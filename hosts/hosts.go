@@ -79,8 +79,8 @@ type Host struct {
 	// Agent is the fixed path of the agent on the host, which the rules of sudo name;
 	// empty where hdeploy uploads its own.
 	Agent string
-	// TempDir is the folder on the host in which the login user makes the pipes of an
-	// elevation on a terminal; empty for /tmp.
+	// TempDir is a folder of the login user on the host, for uploads and for the pipes of
+	// an elevation on a terminal; empty for the home directory, and /tmp.
 	TempDir string
 	// Build is where the closure is built: BuildLocal, BuildHost for the host itself,
 	// or the name of another host of the inventory.

@@ -46,7 +46,7 @@ func levelKeys() []key[settings] {
 		{"elevation_password", "Where the password for it comes from: \"ask\", a file here, or a command here that prints it.", passwordForm()},
 		{"agent", "The fixed path of the agent on the host, which a rule of sudo names; uploaded by default.",
 			textForm(checkAbsolute, "^/", func(h *settings) *string { return &h.Agent })},
-		{"temp_dir", "Folder on the host in which the login user makes the pipes for doas or run0 with a password; /tmp by default. Nothing else is put there.",
+		{"temp_dir", "Folder of the login user on the host for the agent that is uploaded, and for the pipes of doas or run0 with a password; the home directory and /tmp by default.",
 			textForm(checkAbsolute, "^/", func(h *settings) *string { return &h.TempDir })},
 		{"build", "Where the closure is built: \"local\", \"host\" for the host itself, or the name of another host.", buildForm()},
 		{"substitute", "Let the host fetch from its own caches what they have.",

@@ -45,6 +45,7 @@ func abortCommand(s streams) *cli.Command {
 
 // decideCommand makes a command about one transaction on one host.
 func decideCommand(s streams, spec commandSpec, interrupted string, work func(context.Context, deploy.Request, string) deploy.Report) *cli.Command {
+	spec.flags = append(spec.flags, profileFlag())
 	spec.action = func(c *cli.Context) error {
 		o, err := readOneHost(c, s, 1)
 		if err != nil {
@@ -57,6 +58,7 @@ func decideCommand(s streams, spec commandSpec, interrupted string, work func(co
 		return runEngine(c.Context, s, o.commonOptions, o.request(s), engineRun{
 			interrupted: interrupted,
 			work: func(ctx context.Context, r deploy.Request, _ *stage) (deploy.Report, error) {
+				r.Profile = c.String("profile")
 				return work(ctx, r, id), nil
 			},
 		})

@@ -38,7 +38,12 @@ func secrets(s streams, alone func(func())) *deploy.Secrets {
 		alone = func(question func()) { question() }
 	}
 	p := newPrompter(s, alone)
-	return deploy.NewSecrets(p.with("SSH_ASKPASS"), p.with("SUDO_ASKPASS", "SSH_ASKPASS"))
+	password := p.with("SUDO_ASKPASS", "SSH_ASKPASS")
+	if _, err := p.by([]string{"SSH_ASKPASS"}); err != nil {
+		// A key that nobody can open is not offered: another one may be accepted.
+		return deploy.NewSecrets(nil, password)
+	}
+	return deploy.NewSecrets(p.with("SSH_ASKPASS"), password)
 }
 
 // with returns the question for the kind of secret that the variables name askpass
@@ -58,28 +63,46 @@ func (p *prompter) with(programs ...string) func(context.Context, string) (strin
 // errNobody is why a question is not asked.
 var errNobody = errors.New("there is no terminal, and no askpass program, to ask on")
 
-func (p *prompter) ask(ctx context.Context, question string, programs []string) (string, error) {
+// by tells how a question would be asked: by a program, or, where that is empty, on
+// the terminal. Its error says why nobody can be asked.
+func (p *prompter) by(programs []string) (program string, err error) {
 	if inCI(p.s) {
 		return "", errors.New("nobody is asked in CI")
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, askLimit, fmt.Errorf("nobody answered within %s", askLimit))
-	defer cancel()
 	program, when := p.program(programs), p.s.env("SSH_ASKPASS_REQUIRE")
 	if program != "" && (when == "force" || when == "prefer") {
-		return askProgram(ctx, program, question)
+		return program, nil
 	}
 	if !automatic(p.s) {
 		if tty, err := os.OpenFile("/dev/tty", os.O_RDWR, 0); err == nil {
-			defer tty.Close()
-			var answer string
-			p.alone(func() { answer, err = askTerminal(ctx, tty, question) })
-			return answer, err
+			return "", tty.Close()
 		}
 	}
 	if program != "" && when != "never" && (p.s.env("DISPLAY") != "" || p.s.env("WAYLAND_DISPLAY") != "") {
-		return askProgram(ctx, program, question)
+		return program, nil
 	}
 	return "", errNobody
+}
+
+func (p *prompter) ask(ctx context.Context, question string, programs []string) (answer string, err error) {
+	program, err := p.by(programs)
+	if err != nil {
+		return "", err
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, askLimit, fmt.Errorf("nobody answered within %s", askLimit))
+	defer cancel()
+	p.alone(func() {
+		if program != "" {
+			answer, err = askProgram(ctx, program, question)
+			return
+		}
+		var tty *os.File
+		if tty, err = os.OpenFile("/dev/tty", os.O_RDWR, 0); err == nil {
+			defer tty.Close()
+			answer, err = askTerminal(ctx, tty, question)
+		}
+	})
+	return answer, err
 }
 
 func (p *prompter) program(names []string) string {

@@ -129,7 +129,7 @@ func TestAskpassProgram(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			s, _, _ := testStreams(t)
 			s.Env = func(name string) (string, bool) { v, ok := c.env[name]; return v, ok }
-			got, err := newPrompter(s, nil).with("SUDO_ASKPASS", "SSH_ASKPASS")(t.Context(), "Which one?")
+			got, err := newPrompter(s, func(question func()) { question() }).with("SUDO_ASKPASS", "SSH_ASKPASS")(t.Context(), "Which one?")
 			if said := fmt.Sprint(got, err); !strings.Contains(said, c.want) {
 				t.Errorf("got %q, want %q", said, c.want)
 			}
@@ -161,5 +161,18 @@ func TestQuestionIsAlone(t *testing.T) {
 	}
 	if text := errOut.String(); strings.Count(text, "meanwhile") != 1 || strings.Index(text, "meanwhile") > strings.Index(text, "afterwards") {
 		t.Errorf("told:\n%s", text)
+	}
+}
+
+// A protected key is only offered where somebody can open it.
+func TestSecretsOfARunThatNobodyWatches(t *testing.T) {
+	s, _, _ := testStreams(t)
+	if secrets(s, nil).Keys != nil {
+		t.Error("keys would be asked for")
+	}
+	env := map[string]string{"SSH_ASKPASS": "/bin/true", "DISPLAY": ":0"}
+	s.Env = func(name string) (string, bool) { v, ok := env[name]; return v, ok }
+	if secrets(s, nil).Keys == nil {
+		t.Error("an askpass program is not asked")
 	}
 }

@@ -16,8 +16,8 @@ import (
 
 type rollbackOptions struct {
 	oneHostOptions
-	to         string
-	yes, force bool
+	to, profile string
+	yes, force  bool
 }
 
 func rollbackCommand(s streams) *cli.Command {
@@ -32,6 +32,7 @@ func rollbackCommand(s streams) *cli.Command {
 		example: "hdeploy rollback web1 --to 41",
 		flags: []cli.Flag{
 			&cli.StringFlag{Name: "to", Usage: "go to `GENERATION`, a number or a store path"},
+			profileFlag(),
 			&cli.BoolFlag{Name: "yes", Aliases: []string{"y"}, Usage: "do not ask", DisableDefaultText: true},
 			&cli.BoolFlag{Name: "force", Usage: "go back though somebody else has frozen the host", DisableDefaultText: true},
 		},
@@ -40,7 +41,7 @@ func rollbackCommand(s streams) *cli.Command {
 			if err != nil {
 				return err
 			}
-			return runRollback(c.Context, s, rollbackOptions{one, c.String("to"), c.Bool("yes"), c.Bool("force")})
+			return runRollback(c.Context, s, rollbackOptions{one, c.String("to"), c.String("profile"), c.Bool("yes"), c.Bool("force")})
 		},
 	})
 }
@@ -53,7 +54,7 @@ func runRollback(ctx context.Context, s streams, o rollbackOptions) error {
 		asks:        !o.yes,
 		interrupted: "interrupted: bringing the host into a state that can be named; interrupt again to leave at once",
 		work: func(ctx context.Context, r deploy.Request, g *stage) (deploy.Report, error) {
-			r.Force = o.force
+			r.Force, r.Profile = o.force, o.profile
 			request := deploy.RollbackRequest{Request: r, To: o.to}
 			if !o.yes {
 				request.Agree = func(ctx context.Context, plan event.Plan) error { return ask(ctx, s, o, g, plan) }

@@ -211,35 +211,6 @@ func explain(err error) error {
 	return &Error{Kind: Silent, Cause: fmt.Errorf("the agent did not start (exit code %d)", failed.code), Said: said}
 }
 
-// install sends the agent for a machine to root on the host. It needs neither SFTP
-// nor a directory of the login user.
-func install(ctx context.Context, conn *remote.Conn, machine string) error {
-	arch, ok := platforms[machine]
-	if !ok {
-		return &Error{Kind: Platform, Cause: errors.New("there is no agent for this processor"), Said: machine}
-	}
-	program, err := unpack(arch)
-	if err != nil {
-		return err
-	}
-	script, err := installScript()
-	if err != nil {
-		return err
-	}
-	ctx, cancel := context.WithTimeout(ctx, uploadLimit)
-	defer cancel()
-	said := &Capture{}
-	result, err := conn.RunElevated(ctx, remote.Command{Argv: byShell(script)}, bytes.NewReader(program))
-	if err != nil {
-		return err
-	}
-	if result.Code == 0 {
-		return nil
-	}
-	_, _ = said.Write(result.Stderr)
-	return &exitError{code: result.Code, said: said.String()}
-}
-
 // obeyLimit bounds the question whether the host runs what it is asked to.
 const obeyLimit = 10 * time.Second
 

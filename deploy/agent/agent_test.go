@@ -90,8 +90,9 @@ func newHost(t *testing.T, behaviour string, options remotetest.Options) host {
 	t.Setenv("GORACE", "atexit_sleep_ms=0")
 	options.Shell = filepath.Join(p.bin, "login-shell")
 	p.program("login-shell", fmt.Sprintf(`PATH=/usr/bin:/bin
+printf '%%s\n' "$2" >> %s
 line=$(printf %%s "$2" | sed -e "s#/var/lib/hdeploy#%s#g" -e "s#PATH=/run/current#PATH=%s:/run/current#g")
-exec /bin/sh -c "$line"`, p.lib, p.bin))
+exec /bin/sh -c "$line"`, p.ran(), p.lib, p.bin))
 	key, public := remotetest.NewIdentity(t)
 	options.Authorized = []ssh.PublicKey{public}
 	s := remotetest.Start(t, options)
@@ -99,6 +100,9 @@ exec /bin/sh -c "$line"`, p.lib, p.bin))
 		Host: "web1", Address: s.Address(), Port: s.Port(), User: "root", HostKeys: s.HostKeyLines(), IdentityFiles: []string{key}, AgentSocket: "none",
 	}}
 }
+
+// ran is a file of the lines that the login shell was given.
+func (p place) ran() string { return filepath.Join(p.bin, "ran") }
 
 func (h host) start(ctx context.Context) (*Agent, protocol.Facts, error) {
 	h.t.Helper()
@@ -138,6 +142,50 @@ func TestStartUploadsTheAgentOnce(t *testing.T) {
 	defer a.Close()
 	if used := h.server.Channels.Load() - before; used != 1 {
 		t.Errorf("a start with the agent in place took %d channels, want 1", used)
+	}
+}
+
+// The agent comes over SFTP where the host has it and a folder for it, and otherwise
+// without; the channels tell which way it went.
+func TestWaysOfTheUpload(t *testing.T) {
+	readOnly := func(t *testing.T, h *host) { h.target.TempDir = filepath.Join(t.TempDir(), "absent") }
+	odd := func(t *testing.T, h *host) {
+		h.target.TempDir = filepath.Join(t.TempDir(), "a 'folder'")
+		if err := os.Mkdir(h.target.TempDir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, c := range map[string]struct {
+		options remotetest.Options
+		arrange func(*testing.T, *host)
+		copies  bool
+	}{
+		"sftp":                    {copies: true},
+		"no sftp":                 {options: remotetest.Options{NoSFTP: true}},
+		"no folder":               {arrange: readOnly},
+		"a folder that is quoted": {arrange: odd},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := newHost(t, "serves", c.options)
+			if c.arrange != nil {
+				c.arrange(t, &h)
+			}
+			a, _, err := h.start(within(t))
+			if err != nil {
+				t.Fatal(err)
+			}
+			a.Close()
+			h.holdsOnlyTheAgent()
+			ran, err := os.ReadFile(h.ran())
+			if copied := strings.Contains(string(ran), "/agent > "); err != nil || copied != c.copies {
+				t.Errorf("copied from an upload: %v, want %v, %v", copied, c.copies, err)
+			}
+			for _, folder := range []string{".", h.target.TempDir} {
+				if left, _ := os.ReadDir(folder); len(left) != 0 {
+					t.Errorf("the upload was left behind: %v", left)
+				}
+			}
+		})
 	}
 }
 

@@ -46,18 +46,18 @@ func startScript() (string, error) {
 		`if [ -x "$a" ] && [ "$(sha256sum < "$a")" = "$h  -" ]; then exec "$a" serve; fi; uname -m >&2; exit 97`, nil
 }
 
-// installScript writes its standard input into root's directory, hashes what it
-// wrote there, and makes that the agent. Older agents go: a transaction that runs
+// installScript copies what was uploaded, or its standard input where the path is
+// empty, into root's directory, hashes what it wrote there, and makes that the agent. Older agents go: a transaction that runs
 // has its own copy in /run. It does not become the agent, since nobody knows how
 // much of what follows a program of the host has read ahead.
-func installScript() (string, error) {
+func installScript(upload string) (string, error) {
 	arms, err := caseArms()
 	if err != nil {
 		return "", err
 	}
 	return fmt.Sprintf(prologue, arms) +
 		`mkdir -p "$d" && chmod 700 "${d%/agent}" "$d" || exit 1; t=$(mktemp "$d/.upload-XXXXXXXX") || exit 1; ` +
-		`cat > "$t" || { rm -f "$t"; exit 1; }; ` +
+		`cat ` + upload + ` > "$t" || { rm -f "$t"; exit 1; }; ` +
 		`if [ "$(sha256sum < "$t")" = "$h  -" ]; then :; else rm -f "$t"; exit 98; fi; ` +
 		`chmod 700 "$t" && sync "$t" && mv -f "$t" "$a" || exit 1; ` +
 		`for o in "$d"/hdeploy-agent-*; do [ "$o" = "$a" ] || rm -f "$o"; done`, nil

@@ -119,7 +119,7 @@ func start(t *testing.T) string {
 
 func installation(t *testing.T) string {
 	t.Helper()
-	script, err := installScript()
+	script, err := installScript("")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -81,7 +81,11 @@ func (c *Conn) RunElevated(ctx context.Context, command Command, stdin io.Reader
 		return Result{}, err
 	}
 	defer context.AfterFunc(ctx, p.Kill)()
-	return p.finish(ctx, stdin, stderr)
+	result, err := p.finish(ctx, stdin, stderr)
+	if ctx.Err() != nil && err != nil {
+		err = c.canceled(ctx)
+	}
+	return result, err
 }
 
 // asking removes the options by which sudo, doas and run0 ask nobody.

@@ -255,3 +255,18 @@ func TestAWrongPasswordOnATerminal(t *testing.T) {
 		t.Errorf("tried: %s", log(t, program))
 	}
 }
+
+func TestNoFolderForTheStreamsOfAProgramOnATerminal(t *testing.T) {
+	target, _ := onATerminal(t, "right")
+	target.TempDir = filepath.Join(target.TempDir, "absent")
+	_, err := dial(t, target).StartElevated(deadline(t), remote.Command{Argv: []string{"cat"}}, nil)
+	wantError(t, err, remote.NoElevation, "make a folder", "No such file", "temp_dir", "[hosts.web1]")
+}
+
+func TestRunElevatedEndsWithItsContext(t *testing.T) {
+	target, _, _ := elevating(t, "password", "right")
+	ctx, cancel := context.WithCancel(deadline(t))
+	time.AfterFunc(time.Second, cancel)
+	_, err := dial(t, target).RunElevated(ctx, remote.Command{Argv: []string{"sleep", "1000"}}, nil)
+	wantError(t, err, remote.Canceled)
+}

@@ -27,6 +27,8 @@ const (
 	NoKeys Kind = "no-keys"
 	// LoginRefused: the host accepted none of the keys.
 	LoginRefused Kind = "login-refused"
+	// SFTPOff: the host offers no SFTP.
+	SFTPOff Kind = "sftp-off"
 	// ForwardingOff: the host, or a jump host, does not forward.
 	ForwardingOff Kind = "forwarding-off"
 	// CommandRefused: the host does not start commands for this account.

@@ -193,6 +193,11 @@ func TestIdentityAgent(t *testing.T) {
 		target.SSH.IdentityAgent = socket
 		dial(t, target)
 	})
+	t.Run("that is not there", func(t *testing.T) {
+		target := target
+		target.SSH.IdentityAgent, target.IdentityFiles = "/nonexistent/agent", []string{newKeyPair(t, "id_other")}
+		wantError(t, dialError(t, target), remote.LoginRefused, "id_other", "the SSH agent does not answer: ", "/nonexistent/agent")
+	})
 	t.Run("a variable", func(t *testing.T) {
 		t.Setenv("MY_AGENT", socket)
 		target.SSH.IdentityAgent = "$MY_AGENT"

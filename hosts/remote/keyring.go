@@ -168,6 +168,9 @@ func (k *keyring) tried() string {
 	if len(k.skipped) > 0 {
 		text += "; not tried: " + strings.Join(k.skipped, "; ")
 	}
+	if k.agentFault != nil {
+		text += "; the SSH agent does not answer: " + plain(k.agentFault)
+	}
 	return text
 }
 

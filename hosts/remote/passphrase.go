@@ -34,8 +34,12 @@ type protectedKey struct {
 }
 
 // NewPassphrases returns an empty memory. ask asks a person a question; it may be
-// called from several goroutines, and its error says why there is no answer.
+// called from several goroutines, and its error says why there is no answer. Where it
+// is nil, so is the result: nobody can be asked.
 func NewPassphrases(ask func(ctx context.Context, question string) (string, error)) *Passphrases {
+	if ask == nil {
+		return nil
+	}
 	return &Passphrases{ask: ask, keys: map[string]*protectedKey{}}
 }
 

@@ -56,8 +56,8 @@ type Target struct {
 	// [ErrPassword] where the host did not accept it; nil where there is none. It is
 	// called each time that the host asks for one, also by several goroutines.
 	Password func(ctx context.Context, use func(password string) error) error
-	// TempDir is the folder on the host in which the login user makes the pipes of an
-	// elevation on a terminal; empty for /tmp.
+	// TempDir is a folder of the login user on the host, for uploads and for the pipes of
+	// an elevation on a terminal; empty for the home directory, and /tmp.
 	TempDir string
 	// ConnectTimeout covers TCP, handshake and login of all hops together
 	// (SSH.ConnectTimeout, or 10 s).

@@ -45,11 +45,7 @@ func (c *Conn) startOnTerminal(ctx context.Context, argv []string, d *dialogue) 
 	select {
 	case <-made.running:
 	case <-tty.read:
-		if tty.refused {
-			return nil, c.target.fail(CommandRefused, "allow it on the host: services.openssh.settings.PermitTTY = true, and no \"no-pty\" or \"restrict\" before the key; or let the account become root without a password",
-				"open a terminal for the password: the host refuses")
-		}
-		return tty, nil
+		return nil, c.noTerminal(tty, lastLineOf(made.text()))
 	case <-limited.Done():
 		tty.Kill()
 		if ctx.Err() != nil {
@@ -66,6 +62,19 @@ func (c *Conn) startOnTerminal(ctx context.Context, argv []string, d *dialogue) 
 	}
 	p.tty = tty
 	return p, nil
+}
+
+// noTerminal says why the program was not even started.
+func (c *Conn) noTerminal(tty *Process, said string) error {
+	if _, err := tty.Wait(); err != nil && !tty.refused {
+		return err
+	}
+	if tty.refused {
+		return c.target.fail(CommandRefused, "allow it on the host: services.openssh.settings.PermitTTY = true, and no \"no-pty\" or \"restrict\" before the key; or let the account become root without a password",
+			"open a terminal for the password: the host refuses")
+	}
+	return c.target.fail(NoElevation, "name a folder of the account in which it may write, as temp_dir of "+c.target.table()+" in deploy.toml",
+		"make a folder for the program's streams on the host: %s", printable(said))
 }
 
 // over is closed when the program has ended and all that it said was passed on.

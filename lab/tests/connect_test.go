@@ -168,7 +168,7 @@ func TestProtectedKey(t *testing.T) {
 	if asked := inShell(t, workstation, "cat "+s.dir+"/asked"); asked != "Passphrase for "+s.dir+"/locked:" {
 		t.Errorf("asked %q", asked)
 	}
-	s.with(append(env, "CI=true")).require("refused", 5).requireFailure("nobody is asked in CI", "ssh-add "+s.dir+"/locked")
+	s.with(append(env, "CI=true")).require("refused", 5).requireFailure("protected by a passphrase", "ssh-add "+s.dir+"/locked")
 
 	// On a terminal the live view makes room for the question.
 	s.configure(settings{"revision": "typed"})

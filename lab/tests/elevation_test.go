@@ -153,6 +153,9 @@ func TestLoginUserThatMayRunTheAgentAlone(t *testing.T) {
 	before := s.snapshot()
 
 	s.configure(settings{"revision": "unsigned"})
+	s.daemonSettings("allowed-users = root")
+	s.deploy().require("failed", 4).requireFailure("admin", "nix.settings.allowed-users")
+	s.daemonSettings("allowed-users = *")
 	r := s.deploy().require("failed", 4).requireFailure("lacks a signature by a trusted key", `nix.settings.trusted-users = [ "admin" ]`,
 		"nix key generate-secret", "secret-key-files", "nix.settings.trusted-public-keys", "or sign what is built here")
 	requireUntouched(t, before, s.snapshot())

@@ -173,6 +173,14 @@ func TestProfileKindsConform(t *testing.T) {
 			revision("7", k.failing)
 			s.deploy().require("rolled-back", 7)
 			s.requireStanding(k, again)
+
+			// A person goes back to what was confirmed before.
+			s.run("rollback", "--profile", profileName, "--yes").require("committed", 0)
+			if active := s.standing(k).active; !strings.HasPrefix(active, "6") {
+				t.Errorf("after a rollback %q is active", active)
+			}
+			revision("2", nil)
+			s.deploy().require("refused", 5).requireFailure("was rejected on the host before")
 			if left := s.on("systemctl list-units --all --plain --no-legend 'hdeploy-*' | grep -v resume; ls /nix/var/nix/gcroots/hdeploy 2>/dev/null | grep -e '-new$' -e '-previous$' || true"); left != "" {
 				t.Errorf("left behind: %s", left)
 			}

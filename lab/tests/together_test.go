@@ -154,6 +154,51 @@ func TestInterruptTakesSeveralProfilesBack(t *testing.T) {
 	s.requireState(before)
 }
 
+// A profile that cannot be committed, after others were, takes these back.
+func TestCommitThatFailsTakesCommittedProfilesBack(t *testing.T) {
+	s := newSeveral(t)
+	system := s.snapshot()
+	home := s.on("readlink /home/admin/.local/state/nix/profiles/home-manager; cat /home/admin/lab-home")
+	s.revision("2", nil)
+	s.inventory.Tables = severalProfiles + "path = \"/proc/app\"\nrollback = [\"bin/undo\"]\n"
+	failed := s.deploy().require("rolled-back", 7).requireFailure("the commit failed")
+	for _, p := range failed.Outcome.Profiles {
+		if p.Outcome != "rolled-back" {
+			t.Errorf("profile %s is told as %s: %+v", p.Profile, p.Outcome, p.Failure)
+		}
+	}
+	after := s.snapshot()
+	requireRuns(t, after, system.Running)
+	requireBoots(t, s.site, system.Running)
+	if now := s.on("readlink -f /home/admin/.local/state/nix/profiles/home-manager; cat /home/admin/lab-home"); !strings.HasSuffix(now, "\n1") || strings.Contains(home, now) {
+		t.Errorf("the home is %q", now)
+	}
+	if app := s.on("cat /root/lab-app"); !strings.HasPrefix(app, "undone") {
+		t.Errorf("the app is %q", app)
+	}
+}
+
+// One that has gone back by itself, while the deployer looked elsewhere, takes the
+// others back before any of them is committed.
+func TestProfileThatWentBackIsKnownBeforeTheOthersAreCommitted(t *testing.T) {
+	s := newSeveral(t)
+	before := s.state()
+	held := s.heldInTrial()
+	s.on("systemctl kill --signal=KILL $(systemctl list-units --plain --no-legend 'hdeploy-*-supervisor.service' | grep 'profile home' | cut -d' ' -f1)")
+	eventually(t, 30*time.Second, func() string {
+		if !strings.Contains(s.on("cat /var/lib/hdeploy/per-profile/home/transaction.json"), `"state":"rolled-back"`) {
+			return "the home has not gone back"
+		}
+		return ""
+	})
+	s.release()
+	held.wait().require("rolled-back", 7)
+	s.requireState(before)
+	if made := s.on("ls /nix/var/nix/profiles | grep -c 'system-.*-link'"); made != "2" {
+		t.Errorf("the system has %s generations", made)
+	}
+}
+
 func TestDeployRsWrapperOfASystemIsTheSystem(t *testing.T) {
 	s := newSite(t, lab.HostOptions{Loader: lab.GRUB})
 	s.configure(settings{"revision": "1"})

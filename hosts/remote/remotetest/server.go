@@ -17,6 +17,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/pkg/sftp"
 	"golang.org/x/crypto/ssh"
 )
 
@@ -42,9 +43,9 @@ type Options struct {
 	Noise string
 	// Terminals gives a command the terminal that it asks for.
 	Terminals bool
-	// NoPublicKeys, NoCommands, NoStreamlocal and NoForwarding turn
+	// NoPublicKeys, NoCommands, NoSFTP, NoStreamlocal and NoForwarding turn
 	// features off.
-	NoPublicKeys, NoCommands, NoStreamlocal, NoForwarding bool
+	NoPublicKeys, NoCommands, NoSFTP, NoStreamlocal, NoForwarding bool
 }
 
 // Server is a running server.
@@ -316,6 +317,13 @@ func (s *Server) session(channel ssh.NewChannel) {
 		case request.Type == "exec" && !s.options.NoCommands:
 			request.Reply(true, nil)
 			s.run(stream, requests, payload.Text)
+			return
+		case request.Type == "subsystem" && payload.Text == "sftp" && !s.options.NoSFTP:
+			request.Reply(true, nil)
+			go ssh.DiscardRequests(requests)
+			if server, err := sftp.NewServer(stream); err == nil {
+				server.Serve()
+			}
 			return
 		case request.WantReply:
 			request.Reply(false, nil)
