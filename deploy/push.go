@@ -12,7 +12,9 @@ import (
 // built ends a run that builds only.
 func (h *hostRun) built() error {
 	h.note("info", "built here; no host was contacted")
-	h.done(Previewed, CodeOK)
+	for _, p := range h.all() {
+		p.done(Previewed, CodeOK)
+	}
 	return nil
 }
 

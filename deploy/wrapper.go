@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/hbohlen/hdeploy/deploy/nix"
@@ -17,13 +18,19 @@ import (
 
 // systemOf is the question for the system of a host, which deploy-rs may have wrapped.
 func systemOf(h hosts.Host) nix.Attribute {
-	return nix.Attribute{Host: h.Name, Path: h.Attribute, Unwrap: true}
+	return nix.Attribute{Host: h.Name, Path: h.Attribute, Unwrap: slices.ContainsFunc(h.Profiles, isSystem)}
 }
 
 // unwrapSystem makes of deploy-rs's wrapper the system within it, once it is built: the
 // system profile then leads to the system itself, as everything else does that boots
 // it or goes back to it.
 func (h *hostRun) unwrapSystem() error {
+	if h.of != nil {
+		return nil
+	}
+	if h.system.Wrapper == "" && h.profile.Kind == hosts.KindDeployRs {
+		h.system.Wrapper = h.system.OutPath // its attribute is none of deploy.nodes
+	}
 	if h.system.Wrapper == "" {
 		return nil
 	}
@@ -85,6 +92,9 @@ func unwrapped(wrapper string) (toplevel, more string, err error) {
 	}
 	toplevel = linkedFrom(wrapper)
 	if toplevel == "" {
+		if _, _, err := program.Behind(wrapper); err != nil {
+			return "", "", err // which says what it is instead
+		}
 		return "", "", fmt.Errorf("the system profile %s is no NixOS system: it has no bin/switch-to-configuration", wrapper)
 	}
 	if !switches.MatchString(script) {

@@ -24,7 +24,8 @@ var deployments = [...]deployment{{
 	usage: "build, copy and activate a system, and keep it only if it proves healthy",
 	about: "Evaluates and builds the system of each HOST (@TAG stands for all hosts with that\n" +
 		"tag), copies it, tries it, and makes it the boot default only after the host was\n" +
-		"reached again and its probes passed. Until then the host goes back by itself.",
+		"reached again and its probes passed. Until then the host goes back by itself. In a\n" +
+		"flake written for deploy-rs, HOST may be .#NODE.PROFILE; without a deploy.toml, NODE.",
 	example: "--dry-run web1",
 }, {
 	name: "boot", action: transaction.Boot,

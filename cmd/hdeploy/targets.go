@@ -175,7 +175,7 @@ func nodesFailure(flake string, err error) error {
 	}
 	var none *nix.NoNodesError
 	if errors.As(err, &none) {
-		f := usageFailure(err.Error(), "hdeploy help switch  # there is no deploy.toml here either")
+		f := usageFailure(err.Error(), "hdeploy init  # writes a deploy.toml for the nixosConfigurations of the flake")
 		f.Step = "configuration"
 		return f
 	}

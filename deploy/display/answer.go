@@ -146,7 +146,12 @@ func (p *page) headline(paint func(string) string, host, word, meaning string) {
 // good is the whole report about a host that is where it should be.
 func (p *page) good(host string, o event.Outcome) {
 	if o.Action == "build" {
-		p.b.WriteString(Clean(o.Closure) + "\n")
+		for _, profile := range o.Profiles {
+			p.b.WriteString(Clean(profile.Closure) + "\n")
+		}
+		if len(o.Profiles) == 0 {
+			p.b.WriteString(Clean(o.Closure) + "\n")
+		}
 		return
 	}
 	meaning := meaningOf(host, o)

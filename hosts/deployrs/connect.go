@@ -1,85 +1,78 @@
 package deployrs
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
-	"strconv"
+	"slices"
 	"strings"
-	"time"
 
 	"github.com/hbohlen/hdeploy/hosts"
+	"github.com/hbohlen/hdeploy/hosts/sshconfig"
 )
 
-// connect applies sshOpts to a host.
+// connect says how a host is reached: as ssh would reach it with sshOpts on its command
+// line, and with the user's ssh_config, which deploy-rs's ssh reads, too.
 func (r *reader) connect(place string, h *hosts.Host, m merged) {
 	options, faults := ParseSSHOptions(m.SSHOpts)
 	for _, fault := range faults {
 		r.fail(place+".sshOpts", "%v", fault)
 	}
 	if len(options.Ignored) > 0 {
-		r.note("%s.sshOpts: %s: hdeploy has no use for it", place, strings.Join(distinct(options.Ignored), ", "))
+		r.note("%s.sshOpts: %s: hdeploy has no use for it%s", place, strings.Join(distinct(options.Ignored), ", "), trustHint(options.Ignored, h.Name))
 	}
+	config, err := r.sshConfig(options.ConfigFile)
+	if err == nil {
+		err = h.Connect(config, says(place, m, options), func(string) []hosts.Jump { return nil })
+	}
+	var fault *sshconfig.Error
+	if errors.As(err, &fault) && fault.File != place+".sshOpts" {
+		r.faults = append(r.faults, &hosts.ConfigError{File: clean(fault.File), Line: fault.Line, Message: place + ": " + fault.Text(), Suggestion: fault.Next})
+	} else if fault != nil {
+		r.fail(fault.File, "%s", fault.Text())
+	} else if err != nil {
+		r.fail(place, "%v", err)
+	}
+}
+
+// trustHint says what to do instead of trusting every key.
+func trustHint(ignored []string, node string) string {
+	careless := func(option string) bool {
+		return strings.HasPrefix(strings.ToLower(option), "stricthostkeychecking=") || strings.HasSuffix(option, "=/dev/null")
+	}
+	if !slices.ContainsFunc(ignored, careless) {
+		return ""
+	}
+	return "; a host key has to be known: hdeploy trust " + node
+}
+
+// sshConfig is the user's, or the file of -F.
+func (r *reader) sshConfig(file string) (*sshconfig.Config, error) {
+	if config := r.configs[file]; config != nil {
+		return config, nil
+	}
+	config, err := hosts.OpenSSHConfig(r.source.NoSSHConfig, expanded(file))
+	if err == nil {
+		r.configs[file] = config
+	}
+	return config, err
+}
+
+// expanded is the file that a shell would have made of the word.
+func expanded(file string) string {
+	home, err := os.UserHomeDir()
+	if rest, ok := strings.CutPrefix(file, "~/"); ok && err == nil {
+		return filepath.Join(home, rest)
+	}
+	return file
+}
+
+// says are the settings that ssh_config cannot change. deploy-rs writes sshUser before
+// the host's name, so that it wins over every option.
+func says(place string, m merged, options SSHOptions) hosts.Sayings {
+	s := hosts.Sayings{Said: func(key string) bool { return key == "user" && m.login != "" }}
 	for _, o := range options.Options {
-		r.option(place, h, m, o)
+		s.Options = append(s.Options, sshconfig.Option{Directive: o.Name, Value: o.Value, Source: sshconfig.Source{File: place + ".sshOpts"}})
 	}
-}
-
-// option applies one directive.
-func (r *reader) option(place string, h *hosts.Host, m merged, o Option) {
-	o.Value = strings.Trim(o.Value, `"`)
-	switch strings.ToLower(o.Name) {
-	case "port":
-		port, err := strconv.Atoi(o.Value)
-		if err != nil || port < 1 || port > 65535 {
-			r.fail(place+".sshOpts", "%q is no port", clean(o.Value))
-			return
-		}
-		h.Port = port
-	case "user":
-		if m.login == "" { // deploy-rs writes sshUser@host, which wins
-			h.User, h.Elevation = o.Value, r.elevation(place, o.Value, m)
-		}
-	case "hostname":
-		h.Address = o.Value
-	case "identityfile":
-		h.IdentityFiles = append(h.IdentityFiles, absolute(o.Value))
-	case "certificatefile":
-		h.SSH.CertificateFiles = append(h.SSH.CertificateFiles, absolute(o.Value))
-	case "identitiesonly":
-		h.SSH.IdentitiesOnly = strings.EqualFold(o.Value, "yes")
-	case "identityagent":
-		h.SSH.IdentityAgent = o.Value
-	case "proxyjump":
-		h.SSH.ProxyJump = strings.Split(o.Value, ",")
-	case "proxycommand":
-		h.SSH.ProxyCommand = o.Value
-	case "hostkeyalias":
-		h.SSH.HostKeyAlias = o.Value
-	case "connecttimeout":
-		seconds, err := strconv.Atoi(o.Value)
-		if err != nil || seconds < 1 || seconds > 600 {
-			r.fail(place+".sshOpts", "ConnectTimeout %q is not between 1 and 600 seconds", clean(o.Value))
-			return
-		}
-		h.Timeouts.Connect = time.Duration(seconds) * time.Second
-	case "addressfamily":
-		h.SSH.AddressFamily = o.Value
-	case "bindaddress":
-		h.SSH.BindAddress = o.Value
-	default:
-		r.fail(place+".sshOpts", "%s cannot be honoured", clean(o.Name))
-	}
-}
-
-// absolute expands ~/ as ssh does.
-func absolute(path string) string {
-	if rest, ok := strings.CutPrefix(path, "~/"); ok {
-		if home, err := os.UserHomeDir(); err == nil {
-			return filepath.Join(home, rest)
-		}
-	}
-	if full, err := filepath.Abs(path); err == nil {
-		return full
-	}
-	return path
+	return s
 }

@@ -161,7 +161,6 @@ func (r *reader) host(place, name string, own, top settings, leader merged, prof
 	h := hosts.NewHost(name)
 	h.Address = deref(own.Hostname)
 	h.User = cmp.Or(leader.login, r.source.User, h.User)
-	h.Elevation = r.elevation(place, h.User, leader)
 	h.Password = hosts.Password{Ask: deref(leader.InteractiveSudo)}
 	h.TempDir = deref(leader.TempPath)
 	if deref(leader.RemoteBuild) {
@@ -173,11 +172,13 @@ func (r *reader) host(place, name string, own, top settings, leader merged, prof
 	h.Tags = distinct(slices.Concat(own.Groups, own.Tags))
 	h.Probes = r.probes(place, slices.Concat(own.Probes, top.Probes))
 	r.connect(place, &h, leader)
+	h.Elevation = r.elevation(place, h.User, leader)
 	h.Profiles = nil
 	for _, m := range profiles {
 		h.Profiles = append(h.Profiles, r.profile(place, name, m, h.Timeouts))
 	}
 	h.Attribute = attribute(name, leader.name)
+	r.origins(&h, own.said, top.said, leader.said, profiles)
 	return h
 }
 

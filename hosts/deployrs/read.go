@@ -18,6 +18,7 @@ import (
 	"github.com/xrash/smetrics"
 
 	"github.com/hbohlen/hdeploy/hosts"
+	"github.com/hbohlen/hdeploy/hosts/sshconfig"
 )
 
 var (
@@ -38,6 +39,8 @@ type Source struct {
 	Flake string
 	// User is who runs hdeploy: deploy-rs logs in as them where nothing else is said.
 	User string
+	// NoSSHConfig reads no ssh_config but what sshOpts name.
+	NoSSHConfig bool
 	// Kinds are those that the probes of a node can have.
 	Kinds hosts.Kinds
 }
@@ -54,7 +57,7 @@ type Reading struct {
 // [hosts.ConfigErrors].
 func Read(answer []byte, from Source) (Reading, error) {
 	var document document
-	r := &reader{source: from, file: clean(from.Flake) + "#deploy"}
+	r := &reader{source: from, file: clean(from.Flake) + "#deploy", configs: map[string]*sshconfig.Config{}}
 	if err := json.Unmarshal(answer, &document); err != nil {
 		r.fail("nodes", "the answer of nix cannot be read: %v", err)
 		return Reading{}, r.faults
@@ -113,6 +116,8 @@ type reader struct {
 	file   string
 	faults hosts.ConfigErrors
 	notes  []string
+	// configs are the ssh_configs that were read, by the argument of -F.
+	configs map[string]*sshconfig.Config
 }
 
 // mostTold caps what a flake may make hdeploy say.

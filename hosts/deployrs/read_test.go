@@ -46,7 +46,7 @@ var kinds = hosts.Kinds{All: []hosts.Kind{
 }}
 
 func read(document []byte) (Reading, error) {
-	return Read(document, Source{Flake: "/infra", User: "me", Kinds: kinds})
+	return Read(document, Source{Flake: "/infra", User: "me", NoSSHConfig: true, Kinds: kinds})
 }
 
 // one reads a document of one host.
@@ -69,6 +69,10 @@ func TestANodeOfWhichLittleIsSaid(t *testing.T) {
 	want.Substitute = true
 	want.Attribute = `deploy.nodes.web1.profiles.system.path`
 	want.Profiles = []hosts.Profile{{Name: "system", Kind: hosts.KindNixOS, User: "root", Attribute: want.Attribute, Timeouts: want.Timeouts}}
+	want.Origins = hosts.Origins{
+		"address":              {{Level: "deploy.nodes.web1", File: "/infra"}},
+		"profiles.system.user": {{Level: "deploy.nodes.web1.profiles.system", File: "/infra"}},
+	}
 	if !reflect.DeepEqual(h, want) || len(notes) > 0 {
 		t.Errorf("got %+v\nwant %+v\nnotes %q", h, want, notes)
 	}
@@ -151,6 +155,25 @@ func TestLevels(t *testing.T) {
 					t.Errorf("got %v, want %v", got, c.want)
 				}
 			})
+		}
+	}
+}
+
+// hdeploy config tells at which level a setting stands.
+func TestWhereSettingsAreFrom(t *testing.T) {
+	h, _ := one(t, answer(set{"sshUser": "a", "sshOpts": []string{"-A"}, "hdeploy.probes": []string{"failed-jobs"}},
+		nodeOf("n", set{"sshUser": "b", "sshOpts": []string{"-C"}, "groups": []string{"g"}, "confirmTimeout": 9}, profileOf("system", set{"user": "root", "confirmTimeout": 8}), profileOf("tool", set{}))))
+	for key, want := range map[string]string{
+		"address": "deploy.nodes.n", "user": "deploy.nodes.n", "ssh_options": "deploy.nodes.n deploy", "tags": "deploy.nodes.n", "probes": "deploy",
+		"timeouts.confirm": "deploy.nodes.n.profiles.system", "profiles.system.timeouts.confirm": "deploy.nodes.n.profiles.system",
+		"profiles.tool.timeouts.confirm": "deploy.nodes.n", "profiles.system.user": "deploy.nodes.n.profiles.system", "profiles.tool.user": "deploy.nodes.n", "temp_dir": "",
+	} {
+		var levels []string
+		for _, from := range h.Origins[key] {
+			levels = append(levels, from.Level)
+		}
+		if got := strings.Join(levels, " "); got != want {
+			t.Errorf("%s is from %q, want %q", key, got, want)
 		}
 	}
 }

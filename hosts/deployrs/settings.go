@@ -20,7 +20,9 @@ type settings struct {
 	ConfirmTimeout, ActivationTimeout            *int
 	SSHOpts, Probes                              []string
 	Hostname, ProfilePath                        *string
-	ProfilesOrder, Groups, Tags                  []string
+	// said are where they were said.
+	said                        said
+	ProfilesOrder, Groups, Tags []string
 }
 
 // over is what holds where s stands above base: s first, then base. deploy-rs puts
@@ -34,6 +36,7 @@ func (s settings) over(base settings) settings {
 	s.ConfirmTimeout = cmp.Or(s.ConfirmTimeout, base.ConfirmTimeout)
 	s.ActivationTimeout = cmp.Or(s.ActivationTimeout, base.ActivationTimeout)
 	s.SSHOpts = slices.Concat(s.SSHOpts, base.SSHOpts)
+	s.said = s.said.over(base.said)
 	return s
 }
 
@@ -94,7 +97,7 @@ func Settings() []string { return slices.Sorted(maps.Keys(known())) }
 // level reads the settings of one level. Names that are not known are noted, as
 // deploy-rs lets them pass.
 func (r *reader) level(place string, which int, values map[string]json.RawMessage, others []string) settings {
-	var s settings
+	s := settings{said: said{}}
 	all := known()
 	var here []string
 	for _, key := range slices.Sorted(maps.Keys(all)) {
@@ -109,6 +112,7 @@ func (r *reader) level(place string, which int, values map[string]json.RawMessag
 			others = append(others, key)
 		case string(values[key]) != "null":
 			k.read(r, place+"."+key, values[key], &s)
+			s.said[key] = []string{place}
 		}
 	}
 	for _, other := range others {

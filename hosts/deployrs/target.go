@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"unicode"
+	"unicode/utf8"
 )
 
 // Target is one thing to deploy, as deploy-rs writes it: flake#node.profile.
@@ -30,8 +31,8 @@ const mostTargetBytes = 4096
 // path in Nix's notation of at most two names: one with a dot in it stands in double
 // quotes, in which a backslash escapes the next character.
 func ParseTarget(word string) (Target, error) {
-	if len(word) > mostTargetBytes || strings.ContainsFunc(word, unicode.IsControl) {
-		return Target{}, fmt.Errorf("read target %.60q: it is too long or has control characters", word)
+	if len(word) > mostTargetBytes || !utf8.ValidString(word) || strings.ContainsFunc(word, unicode.IsControl) {
+		return Target{}, fmt.Errorf("read target %.60q: it is too long, or no text of one line", word)
 	}
 	if !Names(word) {
 		names, err := splitNames(word)

@@ -3,6 +3,7 @@ package deployrs
 import (
 	"strings"
 	"testing"
+	"unicode"
 )
 
 func TestTargetsAreThoseOfDeployRs(t *testing.T) {
@@ -42,7 +43,7 @@ func TestTargetsThatAreNone(t *testing.T) {
 		`.#"a"b`:                         "a dot is missing",
 		`.#a"b"`:                         "a dot is missing",
 		".#${a}":                         "double quotes",
-		".#a\nb":                         "control characters",
+		".#a\nb":                         "no text of one line",
 		".#" + strings.Repeat("a", 5000): "too long",
 	} {
 		if got, err := ParseTarget(word); err == nil || !strings.Contains(err.Error(), says) {
@@ -60,4 +61,32 @@ func TestWordsThatNameAFlake(t *testing.T) {
 			t.Errorf("%q names a flake: %v, want %v", word, !want, want)
 		}
 	}
+}
+
+// FuzzParseTarget holds that every word is a target or an error that a terminal can
+// show, and that what was read is read again from its own notation.
+func FuzzParseTarget(f *testing.F) {
+	for _, seed := range []string{".", ".#a.b", `x#"a.b"."c\"d"`, "a.b.c", `#"`, "@t", "github:o/r#n"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, word string) {
+		target, err := ParseTarget(word)
+		if err != nil {
+			if strings.ContainsFunc(err.Error(), unicode.IsControl) {
+				t.Errorf("%q", err)
+			}
+			return
+		}
+		if target.Flake == "" || target.Node == "" {
+			return
+		}
+		escape := strings.NewReplacer(`\`, `\\`, `"`, `\"`)
+		again := target.Flake + `#"` + escape.Replace(target.Node) + `"`
+		if target.Profile != "" {
+			again += `."` + escape.Replace(target.Profile) + `"`
+		}
+		if got, err := ParseTarget(again); len(again) <= mostTargetBytes && (err != nil || got != target) {
+			t.Errorf("%q is %+v, and written as %q %+v (%v)", word, target, again, got, err)
+		}
+	})
 }

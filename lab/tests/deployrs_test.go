@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"os"
 	"path"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -56,7 +57,7 @@ func (s *site) inFlake(args ...string) *run {
 // The system behind the wrapper is what the profile leads to, what is found again, and
 // what a failed deployment comes back to, exactly.
 func TestDeployRsSystem(t *testing.T) {
-	s := newSite(t, lab.HostOptions{Loader: "grub"})
+	s := newSite(t, lab.HostOptions{Loader: "grub", HostName: "example-nixos-system"})
 	s.deployRs("system")
 	s.node(settings{"revision": "first"})
 	first := s.inFlake("switch", ".#example.system").wait().require("committed", 0).Outcome.Closure
@@ -67,6 +68,8 @@ func TestDeployRsSystem(t *testing.T) {
 		t.Errorf("the host has %s, not %s", profile, first)
 	}
 	s.inFlake("switch", "example.system").wait().require("unchanged", 0)
+	s.inFlake("check", ".#example.system").wait().require("ready", 0)
+	s.inFlake("dry-activate", "example.system").wait()
 
 	s.node(settings{"revision": "second", "faults": settings{"activateExit": 1}})
 	second := s.inFlake("switch", ".#example.system", "--confirm-timeout", "20s").wait().require("rolled-back", 7).Outcome
@@ -75,6 +78,30 @@ func TestDeployRsSystem(t *testing.T) {
 	}
 	if profile := s.on("readlink -f /nix/var/nix/profiles/system"); profile != first {
 		t.Errorf("the profile leads to %s, not %s", profile, first)
+	}
+}
+
+// The guide in docs/from-deploy-rs.md is what its reader would type.
+func TestDeployRsGuide(t *testing.T) {
+	s := newSite(t, lab.HostOptions{Loader: "systemd-boot", HostName: "example-nixos-system"})
+	s.deployRs("system")
+	s.node(settings{"revision": "first"})
+	guide, err := os.ReadFile("../../docs/from-deploy-rs.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	commands := regexp.MustCompile(`(?m)^ +\$ (hdeploy .*)$`).FindAllStringSubmatch(string(guide), -1)
+	if len(commands) < 6 {
+		t.Fatalf("the guide has %d commands", len(commands))
+	}
+	for _, command := range commands {
+		said := inShell(t, workstation, "cd "+s.dir+"/flake && export HOME="+s.dir+"/home XDG_STATE_HOME="+s.dir+"/state USER=deployer && /hdeploy/"+command[1]+" 2>&1")
+		if strings.TrimSpace(said) == "" {
+			t.Errorf("%s says nothing", command[1])
+		}
+	}
+	if profile := s.on("readlink -f /nix/var/nix/profiles/system"); !strings.Contains(profile, "-nixos-system-example-nixos-system-") {
+		t.Errorf("after the guide the profile leads to %s", profile)
 	}
 }
 
