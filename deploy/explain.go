@@ -54,7 +54,7 @@ func (h *hostRun) explainLink(f *Failure, link *remote.Error) {
 		if f.Next == "" {
 			f.Next = h.ssh("id") + "  # and see elevation_password of " + h.Name + " in deploy.toml"
 		}
-	case remote.ForwardingOff, remote.CommandRefused: // the step that needed it says more
+	case remote.ForwardingOff, remote.CommandRefused, remote.SFTPOff: // the step that needed it says more
 	}
 }
 

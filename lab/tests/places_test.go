@@ -365,7 +365,7 @@ func TestProfilesAreBuiltElsewhere(t *testing.T) {
 			s.newBuilder()
 			s.configure(bulk("system"))
 			s.profile(profileName, k.fixed, settings{"revision": "2"})
-			r = s.deploy().require("committed", 0)
+			s.deploy().require("committed", 0)
 			if got := s.standing(k); !strings.HasPrefix(got.active, "2") {
 				t.Errorf("after the deployment of both: %+v", got)
 			}
