@@ -362,8 +362,8 @@ func TestJumpHosts(t *testing.T) {
 		target := target
 		target.Jump = []remote.Target{two}
 		target.Port = peer(t, func(conn net.Conn) { io.Copy(io.Discard, conn) })
-		target.ConnectTimeout = 100 * time.Millisecond
-		wantError(t, dialError(t, target), remote.Unreachable, "web1: connect", "no answer within 100ms", "-J root@127.0.0.1:")
+		target.ConnectTimeout = time.Second
+		wantError(t, dialError(t, target), remote.Unreachable, "web1: connect", "no answer within 1s", "-J root@127.0.0.1:")
 	})
 	t.Run("wrong key of the jump host", func(t *testing.T) {
 		target := target

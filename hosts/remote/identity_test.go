@@ -117,8 +117,8 @@ func TestTimeToAnswerDoesNotCount(t *testing.T) {
 	key := newKeyPair(t, "id_locked", "-N", "secret")
 	server := remotetest.Start(t, remotetest.Options{Authorized: []ssh.PublicKey{readPublic(t, key+".pub")}})
 	target := targetOf(t, server, key)
-	target.ConnectTimeout = time.Second
-	target.Passphrases = remote.NewPassphrases((&asker{answers: []string{"secret"}, thinks: 1500 * time.Millisecond}).ask)
+	target.ConnectTimeout = 2 * time.Second
+	target.Passphrases = remote.NewPassphrases((&asker{answers: []string{"secret"}, thinks: 2200 * time.Millisecond}).ask)
 	dial(t, target)
 }
 

@@ -208,11 +208,11 @@ func TestTrustOnTheWay(t *testing.T) {
 	jump := targetOf(t, bastion, target.IdentityFiles[0])
 	jump.Host = "bastion"
 	jump.HostKeys, target.HostKeys = nil, nil
-	target.Jump, target.ConnectTimeout = []remote.Target{jump}, 500*time.Millisecond
+	target.Jump, target.ConnectTimeout = []remote.Target{jump}, 2*time.Second
 	var hosts []string
 	conn, err := remote.DialTrusting(deadline(t), target, true, func(_ context.Context, shown remote.ShownKey) error {
 		hosts = append(hosts, shown.Host)
-		time.Sleep(700 * time.Millisecond)
+		time.Sleep(1200 * time.Millisecond) // two of these are longer than the connection may take
 		if len(hosts) == 2 {
 			server.Cut() // its patience is over: the next try knows the answer
 		}

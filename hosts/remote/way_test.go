@@ -65,9 +65,9 @@ func TestProxyCommand(t *testing.T) {
 	t.Run("that is silent", func(t *testing.T) {
 		target := target
 		pids := filepath.Join(t.TempDir(), "pids")
-		target.ConnectTimeout = 500 * time.Millisecond
+		target.ConnectTimeout = 2 * time.Second
 		target.SSH.ProxyCommand = "sh -c 'trap \"\" HUP; echo asking the bastion >&2; sleep 1000 & echo $$ $! > " + pids + "; wait'"
-		wantError(t, dialError(t, target), remote.Unreachable, "connect through ProxyCommand: no answer within 500ms: it printed asking the bastion")
+		wantError(t, dialError(t, target), remote.Unreachable, "connect through ProxyCommand: no answer within 2s: it printed asking the bastion")
 		requireGone(t, pids)
 	})
 	t.Run("ends with the connection", func(t *testing.T) {
