@@ -99,12 +99,11 @@ func (h *hostRun) askMachineID(ctx context.Context, conn *remote.Conn) (string, 
 // sameMachine refuses another machine than the one that was known under this name.
 func (h *hostRun) sameMachine(r TrustRequest, found string) error {
 	known, place := h.MachineID, "deploy.toml"
-	recorded, err := RecordedMachineID(r.StateDir, h.Host)
-	switch {
-	case err != nil:
+	if _, err := RecordedMachineID(r.StateDir, h.Host); err != nil {
 		return refused(h.Name, "machine-id", "remove that file, then: hdeploy trust "+h.Name, "%v", err)
-	case known == recorded && known != "":
-		place = recordOf(r.StateDir, h.Host)
+	}
+	if from := h.Origins["machine_id"]; len(from) > 0 && from[0].Level == hosts.LevelRecorded {
+		place = from[0].File
 		if r.Replace {
 			return nil
 		}
@@ -126,7 +125,7 @@ func (h *hostRun) record(r TrustRequest, t *Trusted) error {
 			return refused(h.Name, "known_hosts", "put the key into deploy.toml instead: host_keys", "%v", err)
 		}
 	}
-	path := recordOf(r.StateDir, h.Host)
+	path := RecordOf(r.StateDir, h.Host)
 	text, err := json.Marshal(machineRecord{MachineID: t.MachineID, Fingerprint: t.Fingerprint, Recorded: time.Now().UTC().Truncate(time.Second)})
 	if err == nil {
 		err = os.MkdirAll(filepath.Dir(path), 0o700)
@@ -148,9 +147,9 @@ type machineRecord struct {
 	Recorded    time.Time `json:"recorded"`
 }
 
-// recordOf is the file about the machine that a name of deploy.toml stands for, at
+// RecordOf is the file about the machine that a name of deploy.toml stands for, at
 // one address: another file may have another host of the same name.
-func recordOf(stateDir string, h hosts.Host) string {
+func RecordOf(stateDir string, h hosts.Host) string {
 	name := h.Name + "@" + net.JoinHostPort(h.Address, strconv.Itoa(h.Port))
 	return filepath.Join(stateDir, "machines", url.PathEscape(name)+".json")
 }
@@ -158,7 +157,7 @@ func recordOf(stateDir string, h hosts.Host) string {
 // RecordedMachineID is the machine-id that Trust has recorded for a host, or empty.
 func RecordedMachineID(stateDir string, h hosts.Host) (string, error) {
 	const longest = 4 << 10
-	path := recordOf(stateDir, h)
+	path := RecordOf(stateDir, h)
 	file, err := os.Open(path)
 	if errors.Is(err, os.ErrNotExist) {
 		return "", nil

@@ -197,18 +197,21 @@ func newConnector(config *sshconfig.Config, hosts []*Host, says map[string]Sayin
 	return c
 }
 
-// connect applies ssh_config to all hosts of the file. Faults are reported once, where
-// they stand.
-func (d *decoder) connect(c connector) {
+// connect applies ssh_config to all hosts of the file and returns what it was asked.
+// Faults are reported once, where they stand.
+func (d *decoder) connect(c connector) map[string]Question {
+	questions := map[string]Question{}
 	for _, host := range c.hosts {
 		err := c.way(host)
 		if err == nil {
+			questions[host.Name] = Question{*host, c.config, c.says[host.Name], c.named}
 			err = host.Connect(c.config, c.says[host.Name], c.named)
 		}
 		if err != nil {
 			d.failSSH("host "+host.Name, err)
 		}
 	}
+	return questions
 }
 
 // way completes the jump hosts that deploy.toml names for a host. Of the first one

@@ -125,6 +125,9 @@ func FuzzDecode(f *testing.F) {
 			checkEffective(t, host)
 		}
 		again, err := decode("deploy.toml", "/srv/deploy.toml", document, testKinds())
+		if err == nil {
+			inv.Questions, again.Questions = nil, nil // they have functions, which are never equal
+		}
 		if err != nil || !reflect.DeepEqual(inv, again) {
 			t.Errorf("the second reading differs: %v", err)
 		}

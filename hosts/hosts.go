@@ -31,6 +31,8 @@ type Inventory struct {
 	Origins Origins
 	// Hosts are in the order in which they stand in the file.
 	Hosts []Host
+	// Questions are what ssh_config was asked about the hosts, by their names.
+	Questions map[string]Question
 	// Probes are the probes the file defines, by name, used or not.
 	Probes map[string]Probe
 }

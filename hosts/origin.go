@@ -23,6 +23,7 @@ const (
 	LevelTop         = "top"
 	LevelDefaults    = "defaults"
 	LevelSSHConfig   = "ssh_config"
+	LevelRecorded    = "recorded"
 	LevelEnvironment = "environment"
 	LevelOption      = "option"
 )

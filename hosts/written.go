@@ -22,7 +22,7 @@ func (d *decoder) applySSHConfig(inv *Inventory, jumps map[string]Jump, jumpTabl
 		table := jumpTables.field(name).value
 		jumpSays[name] = Sayings{Said: func(key string) bool { return table.field(key) != nil }}
 	}
-	d.connect(newConnector(config, all, says, jumps, jumpSays))
+	inv.Questions = d.connect(newConnector(config, all, says, jumps, jumpSays))
 }
 
 func (inv *Inventory) sshConfigFile() string {

@@ -122,7 +122,7 @@ func origin(dir string, o hosts.Origin) string {
 		place = fmt.Sprintf("%s:%d", near(dir, o.File), o.Line)
 	}
 	switch o.Level {
-	case hosts.LevelEnvironment, hosts.LevelOption, hosts.LevelTop, hosts.LevelSSHConfig:
+	case hosts.LevelEnvironment, hosts.LevelOption, hosts.LevelTop, hosts.LevelSSHConfig, hosts.LevelRecorded:
 		return place // which speaks for itself
 	}
 	return place + " [" + o.Level + "]"

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"maps"
 	"path/filepath"
 	"strings"
 	"time"
@@ -113,23 +114,27 @@ func loadInventory(o commonOptions, s streams) (*hosts.Inventory, error) {
 	if err != nil {
 		return nil, err
 	}
-	return inventory, knownMachines(s, inventory)
+	return inventory, knownMachines(s, inventory.Hosts)
 }
 
 // knownMachines adds the machine-ids that hdeploy trust has recorded to the hosts for
-// which deploy.toml has none.
-func knownMachines(s streams, inventory *hosts.Inventory) error {
+// which nothing else says it.
+func knownMachines(s streams, all []hosts.Host) error {
 	state, err := stateDir(s)
 	if err != nil {
 		return nil //nolint:nilerr // who has no state directory has recorded nothing
 	}
-	for i := range inventory.Hosts {
-		h := &inventory.Hosts[i]
+	for i := range all {
+		h := &all[i]
 		if h.MachineID != "" {
 			continue
 		}
 		if h.MachineID, err = deploy.RecordedMachineID(state, *h); err != nil {
 			return usageFailure(err.Error(), "remove that file, then: hdeploy trust "+h.Name)
+		}
+		if h.MachineID != "" {
+			h.Origins = maps.Clone(h.Origins)
+			h.Origins.Say("machine_id", hosts.Origin{Level: hosts.LevelRecorded, File: deploy.RecordOf(state, *h)})
 		}
 	}
 	return nil

@@ -68,13 +68,14 @@ func (r reach) options() string {
 }
 
 // over puts it over what deploy.toml says, which is about one host or is an error.
-func (r reach) over(selected []hosts.Host) error {
+func (r reach) over(found selection) error {
 	if r.address == "" && r.user == "" {
 		return nil
 	}
-	if len(selected) != 1 {
-		return usageFailure(fmt.Sprintf("%s for one host, and %d are selected", r.options(), len(selected)), "hdeploy hosts")
+	if n := len(found.hosts); n != 1 {
+		return usageFailure(fmt.Sprintf("%s for one host, and %d are selected", r.options(), n), "hdeploy hosts")
 	}
-	selected[0] = selected[0].At(r.address, r.port, r.user, r.origins)
-	return nil
+	reached, err := found.inventory.Reach(found.hosts[0], r.address, r.port, r.user, r.origins)
+	found.hosts[0] = reached
+	return err
 }

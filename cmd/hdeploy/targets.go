@@ -36,7 +36,10 @@ func selectHosts(ctx context.Context, o commonOptions, s streams, flake string, 
 	if err != nil {
 		return found, err
 	}
-	return found, o.reach.over(found.hosts)
+	if err := o.reach.over(found); err != nil {
+		return found, err
+	}
+	return found, knownMachines(s, found.hosts) // the place that it is reached at may be known, too
 }
 
 func lookUp(ctx context.Context, o commonOptions, s streams, flake string, words []string) (selection, error) {
@@ -96,6 +99,9 @@ func selectNodes(ctx context.Context, o commonOptions, s streams, flake string, 
 	}
 	for _, note := range reading.Notes {
 		fmt.Fprintln(s.ErrOut, "hdeploy: note: "+display.Clean(note))
+	}
+	if err := knownMachines(s, reading.Inventory.Hosts); err != nil {
+		return selection{}, err
 	}
 	selected, err := reading.Inventory.Select(wanted.tags)
 	if err != nil {

@@ -23,7 +23,9 @@ func (r *reader) connect(place string, h *hosts.Host, m merged) {
 	}
 	config, err := r.sshConfig(options.ConfigFile)
 	if err == nil {
-		err = h.Connect(config, says(place, m, options), func(string) []hosts.Jump { return nil })
+		q := hosts.Question{Host: *h, Config: config, Says: says(place, m, options), Named: func(string) []hosts.Jump { return nil }}
+		r.questions[h.Name] = q
+		err = h.Connect(config, q.Says, q.Named)
 	}
 	var fault *sshconfig.Error
 	if errors.As(err, &fault) && fault.File != place+".sshOpts" {

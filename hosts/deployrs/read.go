@@ -57,7 +57,7 @@ type Reading struct {
 // [hosts.ConfigErrors].
 func Read(answer []byte, from Source) (Reading, error) {
 	var document document
-	r := &reader{source: from, file: clean(from.Flake) + "#deploy", configs: map[string]*sshconfig.Config{}}
+	r := &reader{source: from, file: clean(from.Flake) + "#deploy", configs: map[string]*sshconfig.Config{}, questions: map[string]hosts.Question{}}
 	if err := json.Unmarshal(answer, &document); err != nil {
 		r.fail("nodes", "the answer of nix cannot be read: %v", err)
 		return Reading{}, r.faults
@@ -67,7 +67,7 @@ func Read(answer []byte, from Source) (Reading, error) {
 		return Reading{}, r.faults
 	}
 	top := r.level("deploy", atTop, document.Top.Settings, document.Top.Others)
-	inventory := &hosts.Inventory{Path: r.file, Flake: from.Flake, Probes: map[string]hosts.Probe{}}
+	inventory := &hosts.Inventory{Path: r.file, Flake: from.Flake, Probes: map[string]hosts.Probe{}, Questions: r.questions}
 	for _, n := range document.Nodes {
 		if host, ok := r.node(n, top); ok {
 			inventory.Hosts = append(inventory.Hosts, host)
@@ -118,6 +118,8 @@ type reader struct {
 	notes  []string
 	// configs are the ssh_configs that were read, by the argument of -F.
 	configs map[string]*sshconfig.Config
+	// questions are what these were asked, by the names of the nodes.
+	questions map[string]hosts.Question
 }
 
 // mostTold caps what a flake may make hdeploy say.
