@@ -31,10 +31,11 @@ func (a agent) built(ctx context.Context, p protocol.BuiltRequest) (any, error) 
 	if err != nil {
 		return nil, err
 	}
-	if err := profiles.KeepTwo("built-"+p.For, p.Path); err != nil {
+	m := systemd.Of(running)
+	if err := keepLast(ctx, m, "built-"+p.For, p.Path); err != nil {
 		return nil, refuse("%v", err)
 	}
-	if _, err := systemd.Of(running).Output(ctx, "nix-store", "--check-validity", p.Path); err != nil {
+	if _, err := m.Output(ctx, "nix-store", "--check-validity", p.Path); err != nil {
 		return nil, &protocol.Error{Code: protocol.CodeMissing, Message: fmt.Sprintf("%s is not valid on the host", p.Path)}
 	}
 	return describe(p), nil

@@ -284,7 +284,8 @@ func (a *Agent) Probe(ctx context.Context, specs []probe.Spec, on func(probe.Res
 			on(r)
 		}
 	}
-	err := a.client.Call(ctx, protocol.MethodProbe, protocol.ProbeRequest{Probes: specs}, &results, tell)
+	// The probes of a profile ask the host, too.
+	err := a.client.Client.Call(ctx, protocol.MethodProbe, protocol.ProbeRequest{Probes: specs}, &results, tell)
 	return results, err
 }
 

@@ -18,6 +18,7 @@ import (
 	"github.com/hbohlen/hdeploy/hosts/remote/remotetest"
 	"github.com/hbohlen/hdeploy/profiles/probe"
 	"github.com/hbohlen/hdeploy/profiles/protocol"
+	"github.com/hbohlen/hdeploy/profiles/transaction"
 )
 
 const patience = 30 * time.Second
@@ -66,6 +67,8 @@ func answer(_ context.Context, method string, params json.RawMessage, emit func(
 		return protocol.LogResult{Lines: []string{"last line"}}, nil
 	case protocol.MethodProbe:
 		return []probe.Result{{Name: "web", Verdict: probe.Pass}}, nil
+	case protocol.MethodJournal:
+		return protocol.JournalResult{Journal: []transaction.UnitLog{{Unit: "web.service"}}}, nil
 	case protocol.MethodWatch, protocol.MethodConfirm:
 		if err := emit(protocol.WatchEvent{Line: "activating"}); err != nil {
 			return nil, err
@@ -202,6 +205,13 @@ func TestCalls(t *testing.T) {
 	}
 	if got, err := a.Log(ctx, "abcd1234", 3); err != nil || len(got) != 1 || got[0] != "last line" {
 		t.Errorf("log: %v, %v", got, err)
+	}
+	home := a.About(&Profile{Program: transaction.Program{Profile: "home"}})
+	if got, err := home.Probe(ctx, nil, nil); err != nil || len(got) != 1 || got[0].Name != "web" {
+		t.Errorf("probes of a profile: %+v, %v", got, err) // it is the host that is judged
+	}
+	if got, err := home.Journal(ctx, nil); err != nil || len(got) != 1 || got[0].Unit != "web.service" {
+		t.Errorf("what units said, for a profile: %+v, %v", got, err)
 	}
 	if got, err := a.Probe(ctx, nil, nil); err != nil || len(got) != 1 || got[0].Name != "web" {
 		t.Errorf("probe: %v, %v", got, err)

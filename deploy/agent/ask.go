@@ -14,9 +14,9 @@ func Ask(method string, params, result any, on func(json.RawMessage)) First {
 	return First{method: method, params: params, result: result, on: on, limit: startLimit}
 }
 
-// Journal returns what units said last.
+// Journal returns what units of the host said last.
 func (a *Agent) Journal(ctx context.Context, units []string) ([]transaction.UnitLog, error) {
 	var result protocol.JournalResult
-	err := a.client.Call(ctx, protocol.MethodJournal, protocol.JournalRequest{Units: units}, &result, nil)
+	err := a.client.Client.Call(ctx, protocol.MethodJournal, protocol.JournalRequest{Units: units}, &result, nil)
 	return result.Journal, err
 }

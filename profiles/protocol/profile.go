@@ -7,8 +7,8 @@ import (
 )
 
 // MethodProfile asks any other method about one profile that is no NixOS system:
-// ProfileRequest -> what that method answers. Facts, start, watch, confirm, abort,
-// log, recall and the history are known of such a profile.
+// ProfileRequest -> what that method answers. Facts, push, start, watch, confirm,
+// abort, log, recall and the history are known of such a profile.
 const MethodProfile = "profile"
 
 // ProfileRequest is a request about one profile.
