@@ -240,7 +240,7 @@ func (h *hostRun) deploy(ctx context.Context) error {
 	if len(h.later) > 0 {
 		return h.deployAll(ctx)
 	}
-	if err := h.unwrap(ctx); err != nil {
+	if err := h.unwrapProfile(ctx); err != nil {
 		return err
 	}
 	if err := h.judge(ctx); err != nil {

@@ -148,9 +148,6 @@ func (h *hostRun) checkSpace() error {
 // judge decides, with the closure at hand and before the copy, whether the host
 // can switch to it.
 func (h *hostRun) judge(ctx context.Context) (err error) {
-	if err := h.unwrapHere(); err != nil {
-		return err
-	}
 	done := h.phase(event.Judge)
 	detail := ""
 	defer func() { done(detail, err) }()

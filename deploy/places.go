@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"net"
-	"os"
 	"slices"
 	"sync"
 
@@ -17,7 +15,6 @@ import (
 	"github.com/hbohlen/hdeploy/hosts"
 	"github.com/hbohlen/hdeploy/profiles"
 	"github.com/hbohlen/hdeploy/profiles/closure"
-	"github.com/hbohlen/hdeploy/profiles/program"
 	"github.com/hbohlen/hdeploy/profiles/protocol"
 )
 
@@ -165,7 +162,7 @@ func (h *hostRun) buildOnce(ctx context.Context) error {
 	limited, cancel := context.WithTimeout(ctx, beginLimit)
 	defer cancel()
 	top, err := h.place.host.agent.Built(limited, protocol.BuiltRequest{
-		Path: h.system.OutPath, For: h.key(), Unwrap: h.profile.Kind == hosts.KindDeployRs,
+		Path: h.system.OutPath, For: h.key(), Unwrap: h.wrapped(),
 	})
 	if err != nil {
 		return err
@@ -221,21 +218,6 @@ func (h *hostRun) described() protocol.Toplevel {
 		return *h.builtThere
 	}
 	return closure.Read(h.system.OutPath)
-}
-
-// behind says what stands behind deploy-rs's wrapper, wherever that was built. The error
-// satisfies fs.ErrNotExist where it was not built yet.
-func (h *hostRun) behind() (kind, path string, err error) {
-	if b := h.builtThere; b != nil {
-		if b.BehindError != "" {
-			return "", "", errors.New(b.BehindError)
-		}
-		return b.Kind, b.Behind, nil
-	}
-	if _, err := os.Stat(h.system.OutPath); err != nil {
-		return "", "", fs.ErrNotExist
-	}
-	return program.Behind(h.system.OutPath)
 }
 
 // builtItself says that the host has built the closure, and needs no copy.

@@ -4,14 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"slices"
 
 	"github.com/hbohlen/hdeploy/deploy/agent"
 	"github.com/hbohlen/hdeploy/deploy/event"
 	"github.com/hbohlen/hdeploy/hosts"
 	"github.com/hbohlen/hdeploy/profiles"
-	"github.com/hbohlen/hdeploy/profiles/program"
 	"github.com/hbohlen/hdeploy/profiles/protocol"
 	"github.com/hbohlen/hdeploy/profiles/transaction"
 )
@@ -171,38 +169,6 @@ func (h *hostRun) askAgain(ctx context.Context) error {
 		return h.connectionFailure("look", err)
 	}
 	return h.checkHost()
-}
-
-// unwrap makes what stands behind deploy-rs's wrapper the closure, as the home-manager
-// generation of a user.
-func (h *hostRun) unwrap(ctx context.Context) error {
-	if h.of == nil {
-		return nil // that was done when it was built
-	}
-	if h.profile.Kind != hosts.KindDeployRs || h.system.OutPath == "" {
-		return nil
-	}
-	kind, behind, err := h.behind()
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return refused(h.Name, "judge", "nix build "+h.run.Flake, "%v", err)
-	}
-	if kind == program.NixOS {
-		return refused(h.Name, "judge", "call the profile system", "%s is a NixOS system, and the profile %s is not the host's", h.system.OutPath, h.profile.Name)
-	}
-	h.system.OutPath = behind
-	if kind == h.of.Program.Kind || h.agent == nil {
-		return nil
-	}
-	// Its own profile is where home-manager looks for what it has linked.
-	h.of.Program.Kind = kind
-	if kind == program.HomeManager {
-		h.of.Link = ""
-	}
-	h.agent = h.agent.About(h.of)
-	return h.askAgain(ctx)
 }
 
 // checkKind refuses what is not of the profile's kind, as far as that shows here.

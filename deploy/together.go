@@ -35,7 +35,7 @@ const beginSlack = 10 * time.Second
 func (h *hostRun) deployAll(ctx context.Context) error {
 	for _, p := range h.all() {
 		h.run.speaksOf(p)
-		if err := p.unwrap(ctx); err != nil {
+		if err := p.unwrapProfile(ctx); err != nil {
 			return p.blame(h, err)
 		}
 		if err := p.judge(ctx); err != nil {

@@ -1,6 +1,7 @@
 package deploy
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -19,6 +20,15 @@ import (
 // systemOf is the question for the system of a host, which deploy-rs may have wrapped.
 func systemOf(h hosts.Host) nix.Attribute {
 	return nix.Attribute{Host: h.Name, Path: h.Attribute, Unwrap: slices.ContainsFunc(h.Profiles, isSystem)}
+}
+
+// wrapped says that a wrapper of deploy-rs is built, and that what is in it will only
+// be seen where it is built.
+func (h *hostRun) wrapped() bool {
+	if h.of != nil || h.system.Wrapper == "" {
+		return h.profile.Kind == hosts.KindDeployRs
+	}
+	return h.system.OutPath == h.system.Wrapper
 }
 
 // unwrapSystem makes of deploy-rs's wrapper the system within it, once it is built: the
@@ -53,6 +63,51 @@ func (h *hostRun) unwrapSystem() error {
 		h.note("warning", "deploy-rs's script does more than to switch, which hdeploy leaves out: %s", capped(more))
 	}
 	return nil
+}
+
+// unwrapProfile makes of deploy-rs's wrapper what stands behind it, as the home-manager
+// generation of a user. The host is asked anew about a profile that turns out to be of
+// another kind, so that this comes later than that of the system.
+func (h *hostRun) unwrapProfile(ctx context.Context) error {
+	if h.of == nil || h.profile.Kind != hosts.KindDeployRs || h.system.OutPath == "" {
+		return nil
+	}
+	kind, behind, err := h.behind()
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return refused(h.Name, "judge", "nix build "+h.run.Flake, "%v", err)
+	}
+	if kind == program.NixOS {
+		return refused(h.Name, "judge", "call the profile system", "%s is a NixOS system, and the profile %s is not the host's", h.system.OutPath, h.profile.Name)
+	}
+	h.system.OutPath = behind
+	if kind == h.of.Program.Kind || h.agent == nil {
+		return nil
+	}
+	// Its own profile is where home-manager looks for what it has linked.
+	h.of.Program.Kind = kind
+	if kind == program.HomeManager {
+		h.of.Link = ""
+	}
+	h.agent = h.agent.About(h.of)
+	return h.askAgain(ctx)
+}
+
+// behind says what stands behind deploy-rs's wrapper, wherever that was built. The error
+// satisfies fs.ErrNotExist where it was not built yet.
+func (h *hostRun) behind() (kind, path string, err error) {
+	if b := h.builtThere; b != nil {
+		if b.BehindError != "" {
+			return "", "", errors.New(b.BehindError)
+		}
+		return b.Kind, b.Behind, nil
+	}
+	if _, err := os.Stat(h.system.OutPath); err != nil {
+		return "", "", fs.ErrNotExist
+	}
+	return program.Behind(h.system.OutPath)
 }
 
 // flakeSystem is the system that was evaluated, or an error where nobody can tell

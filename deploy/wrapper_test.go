@@ -10,6 +10,7 @@ import (
 
 	"github.com/hbohlen/hdeploy/deploy/nix"
 	"github.com/hbohlen/hdeploy/hosts"
+	"github.com/hbohlen/hdeploy/profiles"
 )
 
 // activation is a script as deploy-rs makes it of what switches.
@@ -137,6 +138,31 @@ func TestUnwrap(t *testing.T) {
 		}
 		if changed := h.system.OutPath != test.system.OutPath; changed == (h.sizes != nil) {
 			t.Errorf("%s: sizes %v", test.name, h.sizes)
+		}
+	}
+}
+
+// The host that builds is asked what is in a wrapper, where nobody knows it, and never
+// of a system that was found already.
+func TestWrapped(t *testing.T) {
+	for _, test := range []struct {
+		kind, path string
+		system     nix.Evaluated
+		want       bool
+	}{
+		{hosts.KindNixOS, "", nix.Evaluated{OutPath: "/top"}, false},
+		{hosts.KindNixOS, "", nix.Evaluated{OutPath: "/top", Wrapper: "/wrapper"}, false},
+		{hosts.KindNixOS, "", nix.Evaluated{OutPath: "/wrapper", Wrapper: "/wrapper"}, true},
+		{hosts.KindDeployRs, profiles.System, nix.Evaluated{OutPath: "/top", Wrapper: "/wrapper"}, false},
+		{hosts.KindDeployRs, profiles.System, nix.Evaluated{OutPath: "/wrapper"}, true},
+		{hosts.KindDeployRs, "/home/ann/.profile", nix.Evaluated{OutPath: "/wrapper"}, true},
+		{hosts.KindHomeManager, "", nix.Evaluated{OutPath: "/generation"}, false},
+	} {
+		h := newHostRun(&run{}, hosts.NewHost("web1"))
+		h.ofProfile(hosts.Profile{Name: "p", Kind: test.kind, Path: test.path, User: "root"})
+		h.system = test.system
+		if h.wrapped() != test.want {
+			t.Errorf("%s at %q, %+v: %v", test.kind, test.path, test.system, !test.want)
 		}
 	}
 }
