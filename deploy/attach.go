@@ -35,11 +35,11 @@ func Abort(ctx context.Context, r Request, id string) Report {
 			return h, err
 		}
 		if h.status.State.Final() {
-			return h, h.over("abort", "hdeploy rollback "+h.Name)
+			return h, h.over("abort", "hdeploy rollback "+h.named())
 		}
 		err := h.takeBack(ctx)
 		if errors.Is(err, errTooLate) {
-			err = refused(h.Name, "abort", "hdeploy rollback "+h.Name, "%v", errTooLate)
+			err = refused(h.Name, "abort", "hdeploy rollback "+h.named(), "%v", errTooLate)
 		}
 		return h, err
 	})
@@ -125,7 +125,7 @@ func (h *hostRun) attach(ctx context.Context, id string) error {
 
 // left says in which state a host is that is followed no more.
 func (h *hostRun) left() error {
-	return &Failure{Host: h.Name, Step: "follow", Word: Interrupted, Code: CodeInterrupted, Next: "hdeploy attach " + h.Name + " " + h.id,
+	return &Failure{Host: h.Name, Step: "follow", Word: Interrupted, Code: CodeInterrupted, Next: "hdeploy attach " + h.named() + " " + h.id,
 		Cause: fmt.Errorf("no longer followed; the transaction goes on (%s), and the host decides within %s", h.status.State, rounded(h.status.DeadManIn))}
 }
 
@@ -160,7 +160,7 @@ func (h *hostRun) confirm(ctx context.Context, id string) error {
 		return err
 	}
 	if s := h.status.State; s.Final() && s != transaction.Committed {
-		return h.over("confirm", "hdeploy attach "+h.Name+" "+h.id)
+		return h.over("confirm", "hdeploy attach "+h.named()+" "+h.id)
 	}
 	if ctx.Err() != nil {
 		return h.left()
@@ -193,5 +193,5 @@ func (h *hostRun) notConfirmed(said *protocol.Error) error {
 	if said.Status != nil {
 		h.status = said.Status
 	}
-	return refused(h.Name, "confirm", "hdeploy attach "+h.Name+" "+h.id, "%s", said.Message)
+	return refused(h.Name, "confirm", "hdeploy attach "+h.named()+" "+h.id, "%s", said.Message)
 }

@@ -84,7 +84,7 @@ func (h *hostRun) kept() *Failure {
 		"%s\n%s: NOTHING WAS TAKEN BACK, and no deadline takes it back any more\nit runs %s, %s\nit still boots %s, the old system",
 		h.reasons(), h.keptBy(), h.status.Running, runs, boots))
 	h.status.Boots = h.facts.Boots.System // a trial leaves it alone
-	f.Next = "hdeploy rollback " + h.Name + "\n" + h.ssh("systemctl reboot") + "  # boots the old system\n" + f.Next
+	f.Next = "hdeploy rollback " + h.named() + "\n" + h.ssh("systemctl reboot") + "  # boots the old system\n" + f.Next
 	return f
 }
 

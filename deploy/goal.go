@@ -50,4 +50,9 @@ func (r Request) undoes() bool { return r.Action == transaction.Rollback }
 func (r Request) commits() bool { return r.Goal == GoalTransact && r.Action.Commits() }
 
 // again is the command that repeats the run for one host.
-func (h *hostRun) again() string { return "hdeploy " + h.run.command() + " " + h.Name }
+func (h *hostRun) again() string {
+	if h.run.undoes() {
+		return "hdeploy " + h.run.command() + " " + h.named()
+	}
+	return "hdeploy " + h.run.command() + " " + h.Name
+}

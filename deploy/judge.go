@@ -121,7 +121,7 @@ func (h *hostRun) checkArchitecture() error {
 }
 
 func (h *hostRun) locked(t *protocol.Status) error {
-	return refused(h.Name, "lock", "hdeploy status --no-flake "+h.Name+"  # says whether anybody is still at it\nhdeploy attach "+h.Name+" "+t.ID,
+	return refused(h.Name, "lock", "hdeploy status --no-flake "+h.Name+"  # says whether anybody is still at it\nhdeploy attach "+h.named()+" "+t.ID,
 		"locked by %s since %s for %s (%s; the host decides within %s)",
 		t.Deployer, t.Started.Local().Format("2006-01-02 15:04:05 MST"), t.New, t.State, rounded(t.DeadManIn))
 }

@@ -20,6 +20,15 @@ func (h *hostRun) choose(name string) error {
 	return refused(h.Name, "choose", "hdeploy config "+h.Name, "give --profile, one of: %s", strings.Join(names, ", "))
 }
 
+// named is the host in a command about one transaction, which is the system's unless
+// another profile is named.
+func (h *hostRun) named() string {
+	if h.of == nil {
+		return h.Name
+	}
+	return h.Name + " --profile " + h.profile.Name
+}
+
 // tryOwn does without root where the login user owns all profiles.
 func (h *hostRun) tryOwn() {
 	if !h.ownedByLogin() {

@@ -18,6 +18,9 @@ import (
 // one leads, and the others go with it.
 func newHostRuns(r *run, h hosts.Host) *hostRun {
 	lead := newHostRun(r, h)
+	if r.Goal == GoalReboot {
+		return lead // it is the machine that boots, whatever is deployed to it
+	}
 	wanted := h.Profiles
 	if len(wanted) > 1 && !r.everyKind() {
 		wanted = nixosOnly(h.Profiles)

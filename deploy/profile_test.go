@@ -7,6 +7,7 @@ import (
 
 	"github.com/hbohlen/hdeploy/deploy/event"
 	"github.com/hbohlen/hdeploy/hosts"
+	"github.com/hbohlen/hdeploy/profiles/protocol"
 	"github.com/hbohlen/hdeploy/profiles/transaction"
 )
 
@@ -78,5 +79,30 @@ func TestADryPushOfSeveralProfilesCopiesNothing(t *testing.T) {
 		if p.outcome == nil || p.outcome.Outcome != string(Previewed) {
 			t.Errorf("profile %s: %+v", p.profile.Name, p.outcome)
 		}
+	}
+}
+
+// A host without a system of its own is rebooted as a machine: what its profile is says
+// nothing about the kernel.
+func TestARebootIsOfTheMachine(t *testing.T) {
+	h := hosts.NewHost("web1")
+	h.Profiles = []hosts.Profile{{Name: "home", Kind: hosts.KindHomeManager, User: "ann"}}
+	for goal, want := range map[Goal]bool{GoalReboot: true, GoalTransact: false, GoalPush: false} {
+		if lead := newHostRuns(&run{Request: Request{Goal: goal}}, h); (lead.of == nil) != want {
+			t.Errorf("goal %v is about %+v", goal, lead.of)
+		}
+	}
+}
+
+// What is to be typed next names the profile whose transaction it is.
+func TestTheNextCommandNamesTheProfile(t *testing.T) {
+	lead, home := two(t, GoalTransact)
+	for h, want := range map[*hostRun]string{lead: "hdeploy attach web1 abcd1234", home: "hdeploy attach web1 --profile home abcd1234"} {
+		h.facts.Transaction = &protocol.Status{ID: "abcd1234", State: transaction.Waiting}
+		refusal(t, h.checkHost(), "lock", want)
+	}
+	home.run.Action = transaction.Rollback
+	if got := home.again(); got != "hdeploy rollback web1 --profile home" {
+		t.Errorf("got %q", got)
 	}
 }

@@ -65,7 +65,7 @@ func (h *hostRun) rollBack(ctx context.Context, r RollbackRequest) error {
 	}
 	if t := h.open(); t != nil {
 		if t.Action == transaction.Rollback {
-			return refused(h.Name, "lock", "hdeploy attach "+h.Name, "%s is going back already, since %s: to %s", t.Deployer,
+			return refused(h.Name, "lock", "hdeploy attach "+h.named(), "%s is going back already, since %s: to %s", t.Deployer,
 				t.Started.Local().Format("2006-01-02 15:04:05 MST"), t.New)
 		}
 		h.adopt(*t)
@@ -147,7 +147,7 @@ func (h *hostRun) agree(ctx context.Context, r RollbackRequest, plan event.Plan)
 	}
 	if err := r.Agree(ctx, plan); err != nil {
 		return &Failure{Host: h.Name, Step: "ask", Cause: fmt.Errorf("%v; nothing was changed", err), Word: Interrupted, Code: CodeInterrupted,
-			Next: "hdeploy rollback " + h.Name + " --yes"}
+			Next: "hdeploy rollback " + h.named() + " --yes"}
 	}
 	return nil
 }
