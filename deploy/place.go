@@ -31,6 +31,9 @@ func (h *hostRun) targetOf(host hosts.Host) remote.Target {
 // the same hops, to another endpoint.
 func (h *hostRun) moved() remote.Target {
 	there, place := h.Host, h.Confirm
+	if way := place.Way; way != nil {
+		there.IdentityFiles, there.Jump, there.SSH = way.IdentityFiles, way.Jump, way.SSH
+	}
 	if len(there.HostKeys) == 0 && there.SSH.HostKeyAlias == "" {
 		there.SSH.HostKeyAlias = knownAs(h.Address, h.Port) // it is the same machine
 	}

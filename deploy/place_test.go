@@ -15,6 +15,7 @@ import (
 	"github.com/hbohlen/hdeploy/hosts"
 	"github.com/hbohlen/hdeploy/hosts/remote"
 	"github.com/hbohlen/hdeploy/hosts/remote/remotetest"
+	"github.com/hbohlen/hdeploy/hosts/sshconfig"
 	"github.com/hbohlen/hdeploy/profiles/transaction"
 )
 
@@ -83,6 +84,19 @@ func TestAHostIsFoundAtEitherPlace(t *testing.T) {
 	var link *remote.Error
 	if _, err = h.dialAt(t.Context(), h.anywhere()); !errors.As(err, &link) || !strings.Contains(err.Error(), strconv.Itoa(before.Port())) {
 		t.Errorf("the error is not that of the first place: %v", err)
+	}
+}
+
+// What ssh_config says of the way to the new place holds there.
+func TestTheWayToTheNewPlace(t *testing.T) {
+	h, _, _ := moving(t, false)
+	h.SSH.ProxyCommand = "connect old"
+	h.Confirm.Way = &hosts.Way{IdentityFiles: []string{"/k"}, SSH: sshconfig.Settings{ProxyCommand: "connect new"}}
+	if got := h.moved(); got.SSH.ProxyCommand != "connect new" || len(got.IdentityFiles) != 1 || got.SSH.HostKeyAlias == "" {
+		t.Errorf("got %+v", got)
+	}
+	if got := h.targetOf(h.Host); got.SSH.ProxyCommand != "connect old" {
+		t.Errorf("the way to the old place became %q", got.SSH.ProxyCommand)
 	}
 }
 

@@ -207,6 +207,9 @@ func (d *decoder) connect(c connector) map[string]Question {
 			questions[host.Name] = Question{*host, c.config, c.says[host.Name], c.named}
 			err = host.Connect(c.config, c.says[host.Name], c.named)
 		}
+		if err == nil {
+			err = questions[host.Name].askConfirm(host, "", 0, "")
+		}
 		if err != nil {
 			d.failSSH("host "+host.Name, err)
 		}

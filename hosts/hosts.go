@@ -150,6 +150,15 @@ type Endpoint struct {
 	Port     int
 	User     string
 	HostKeys []string
+	// Way is how ssh_config leads there; nil where nobody asked it.
+	Way *Way
+}
+
+// Way is what ssh_config says of how a host is reached, beside address, port and user.
+type Way struct {
+	IdentityFiles []string
+	Jump          []Jump
+	SSH           sshconfig.Settings
 }
 
 // Password is where a password for elevation comes from. All empty means that none

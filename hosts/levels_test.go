@@ -227,7 +227,7 @@ func TestEverySettingArrives(t *testing.T) {
 		web1.Agent != "/run/agent" || web1.TempDir != "/var/tmp" || web1.MachineID != "0123456789abcdef0123456789abcdef" || web1.Port != 2222 {
 		t.Errorf("web1: %+v", web1)
 	}
-	if want := (Endpoint{"192.0.2.2", 23, "next", []string{keyTwo}}); web1.Confirm == nil || !reflect.DeepEqual(*web1.Confirm, want) {
+	if want := (Endpoint{"192.0.2.2", 23, "next", []string{keyTwo}, web1.Confirm.Way}); !reflect.DeepEqual(*web1.Confirm, want) {
 		t.Errorf("confirm: %+v", web1.Confirm)
 	}
 	if !reflect.DeepEqual(web1.Password, Password{Command: []string{"pass", "web1"}}) || !builder.Password.Ask || !strings.HasSuffix(without.Password.File, "/secret") {

@@ -81,7 +81,6 @@ const mostProfiles = 64
 // profiles reads the tables [hosts.NAME.profiles.NAME].
 func (s *section) profiles(host *settings) {
 	tables := s.lookup("profiles", kindTable)
-	before := len(s.d.faults)
 	if tables != nil && len(tables.fields) > mostProfiles {
 		s.d.fail(tables.at, "", "%s has %d profiles, which are more than %d", s.where, len(tables.fields), mostProfiles)
 		return
@@ -89,8 +88,9 @@ func (s *section) profiles(host *settings) {
 	s.d.each("hosts."+host.Name+".profiles", tables, func(f *field) {
 		host.profiles = append(host.profiles, s.profile(f, host))
 	})
+	allNamed := tables == nil || len(host.profiles) == len(tables.fields)
 	s.completeProfiles(host)
-	if len(s.d.faults) == before {
+	if allNamed { // else another one may be meant that could not be read
 		host.profiles = s.d.ordered(host)
 	}
 }

@@ -43,7 +43,25 @@ func (inv *Inventory) Reach(h Host, address string, port int, user string, said 
 	reached.Timeouts.Connect = again.Timeouts.Connect
 	reached.Profiles = slices.Clone(reached.Profiles)
 	reached.settleProfiles()
+	if err := question.askConfirm(&reached, address, port, user); err != nil {
+		var d decoder
+		d.failSSH("host "+h.Name, err)
+		return h, d.faults
+	}
 	return reached, nil
+}
+
+// askConfirm asks for the way to where the new system of a host answers that is reached
+// with these: a ProxyCommand must lead there, and not to where the host was.
+func (q Question) askConfirm(h *Host, address string, port int, user string) error {
+	if h.Confirm == nil || h.Local {
+		return nil
+	}
+	place := *h.Confirm // a level may have it for several hosts
+	there, err := q.again(cmp.Or(place.Address, address), cmp.Or(place.Port, port), cmp.Or(place.User, user))
+	place.Way = &Way{there.IdentityFiles, there.Jump, there.SSH}
+	h.Confirm = &place
+	return err
 }
 
 // again is the host as it is reached with these, of which any may be empty.

@@ -64,3 +64,36 @@ Match host badly user ann
 		t.Errorf("the host of the inventory became %+v", again)
 	}
 }
+
+// A new system that answers elsewhere is not looked for by a ProxyCommand that leads to
+// where the host was.
+func TestTheWayToWhereTheNewSystemAnswers(t *testing.T) {
+	home(t, `
+Match user root host 192.0.2.9
+  IdentityFile ~/.ssh/of-root
+Host web1
+  User deploy
+  ProxyCommand connect %h %p %r
+`)
+	inv := load(t, "[defaults]\nconfirm = { address = \"192.0.2.9\", user = \"root\" }\n[hosts.web1]\n[hosts.web2]\n")
+	web1, web2 := inv.Hosts[0], inv.Hosts[1]
+	if web1.SSH.ProxyCommand != "connect web1 22 deploy" || web2.Confirm.Way.SSH.ProxyCommand != "" {
+		t.Errorf("%q, and of web2 %q", web1.SSH.ProxyCommand, web2.Confirm.Way.SSH.ProxyCommand)
+	}
+	if way := web1.Confirm.Way; way.SSH.ProxyCommand != "connect 192.0.2.9 22 root" || len(way.IdentityFiles) != 1 {
+		t.Errorf("%+v", way)
+	}
+	reached, err := inv.Reach(web1, "192.0.2.3", 2200, "", nil)
+	if err != nil || reached.SSH.ProxyCommand != "connect 192.0.2.3 2200 deploy" || reached.Confirm.Way.SSH.ProxyCommand != "connect 192.0.2.9 2200 root" {
+		t.Errorf("%v: %q, then %q", err, reached.SSH.ProxyCommand, reached.Confirm.Way.SSH.ProxyCommand)
+	}
+}
+
+// One mistake in a profile does not hide another.
+func TestAnUnknownProfileIsToldBesideOtherMistakes(t *testing.T) {
+	document := "[hosts.web1.profiles.app]\nkind = \"home-manger\"\n[hosts.web1.profiles.web]\nkind = \"home-manager\"\nuser = \"ann\"\nafter = [\"ap\"]\n"
+	err := Check("deploy.toml", []byte(document), testKinds())
+	if err == nil || !strings.Contains(err.Error(), `cannot be "home-manger"`) || !strings.Contains(err.Error(), `profile "ap" is not defined in host web1`) {
+		t.Errorf("got %v", err)
+	}
+}
