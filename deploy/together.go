@@ -229,7 +229,7 @@ func (t *together) confirmAll(ctx, settled context.Context) (failed *hostRun, wh
 	for _, p := range t.runs {
 		t.lead.run.speaksOf(p)
 		if shared != nil {
-			p.conn, p.agent = shared.conn, shared.agent.About(p.of)
+			p.conn, p.agent, p.proof = shared.conn, shared.agent.About(p.of), shared.proof
 		}
 		p.verifyError = t.confirm(ctx, settled, p, shared != nil)
 		if p.verifyError == nil && p.status.State == transaction.Committed {

@@ -177,7 +177,7 @@ func (a profileAgent) begin(ctx context.Context, p protocol.StartRequest) (*prot
 	r, err := a.engine.Prepare(ctx, transaction.Plan{
 		ID: p.ID, Deployer: p.Deployer, Revision: p.Revision, Agent: protocol.Release, Profile: a.host.Link, New: p.New,
 		Running: p.Running, Limits: p.Limits, Probes: p.Probes, Baseline: baseline, Program: &a.host.Program,
-		Action: p.Action, Keep: p.Keep, Dirty: p.Dirty, Rejects: p.Rejects, Automatic: p.Automatic, Force: p.Force,
+		Action: p.Action, Keep: p.Keep, Dirty: p.Dirty, Tree: p.Tree, Rejects: p.Rejects, Automatic: p.Automatic, Force: p.Force,
 	})
 	return a.prepared(p, r, err)
 }

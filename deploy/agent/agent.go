@@ -76,6 +76,8 @@ type First struct {
 	params, result any
 	on             func(json.RawMessage)
 	limit          time.Duration
+	// profile is what the call, and all that follow, are about.
+	profile *Profile
 }
 
 // AskFacts asks what is true on the host.
@@ -139,6 +141,7 @@ func launch(ctx context.Context, conn *remote.Conn, command remote.Command, firs
 	limited, cancel := context.WithTimeout(ctx, first.limit)
 	defer cancel()
 	err = a.client.Call(limited, first.method, first.params, first.result, first.on)
+	a.client.profile = first.profile // the first call has it already
 	if err == nil {
 		return a, nil
 	}

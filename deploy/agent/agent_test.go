@@ -249,6 +249,28 @@ func TestStartReplacesAnAlteredAgent(t *testing.T) {
 	}
 }
 
+// What is said over an agent that was started about a profile is about that profile: an
+// interruption must not look for its transaction among the system's.
+func TestAnAgentIsAboutWhatItWasStartedFor(t *testing.T) {
+	h := newHost(t, "serves", remotetest.Options{})
+	conn, err := remote.Dial(within(t), h.target)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	for profile, want := range map[*Profile]string{nil: protocol.MethodAbort, {Program: transaction.Program{Profile: "home"}}: protocol.MethodProfile} {
+		var facts protocol.Facts
+		a, err := Start(within(t), conn, "", AskFacts(protocol.FactsRequest{}, &facts).About(profile))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if s, err := a.Abort(within(t), protocol.DecideRequest{ID: "abcd1234"}); err != nil || s.ID != want {
+			t.Errorf("%+v: %+v, %v", profile, s, err)
+		}
+		a.Close()
+	}
+}
+
 func TestStartThatFails(t *testing.T) {
 	for _, c := range []struct {
 		name, behaviour string

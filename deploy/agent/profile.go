@@ -45,11 +45,12 @@ func (a *Agent) About(profile *Profile) *Agent {
 	return &Agent{client: client{Client: a.client.Client, profile: profile}, stderr: a.stderr}
 }
 
-// About makes a first call one about a profile; nil is the NixOS system.
+// About makes a first call, and those that follow over the same agent, about a profile;
+// nil is the NixOS system.
 func (f First) About(profile *Profile) First {
 	method, params, err := about(profile, f.method, f.params)
 	if err == nil { // the messages of the protocol are always JSON
-		f.method, f.params = method, params
+		f.method, f.params, f.profile = method, params, profile
 	}
 	return f
 }
