@@ -32,6 +32,9 @@ func TestProfilesOfAHost(t *testing.T) {
 	if !slices.Equal(keys, want) || lead.of != nil || lead.later[0].of == nil {
 		t.Errorf("the profiles are %q", keys)
 	}
+	if only := several(&run{Request: Request{Goal: GoalPush}}); len(only.later) != 0 {
+		t.Error("what is pushed is the system alone")
+	}
 	for _, action := range []transaction.Action{transaction.Boot, transaction.Test, transaction.Reboot} {
 		if only := several(&run{Request: Request{Action: action}}); len(only.later) != 0 || only.of != nil {
 			t.Errorf("%s is for the system alone, and not for %d more", action, len(only.later))
