@@ -86,7 +86,7 @@ func (t *together) transact(ctx context.Context) error {
 	// What cannot be copied is known before anything is changed.
 	for _, p := range t.runs {
 		t.lead.run.speaksOf(p)
-		if err := p.copyAnd(ctx, func(context.Context) error { return nil }); err != nil {
+		if err := p.copy(ctx); err != nil {
 			return p.blame(t.lead, err)
 		}
 	}
