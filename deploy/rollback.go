@@ -114,6 +114,10 @@ func (h *hostRun) planRollback(ctx context.Context, to string) (plan protocol.Ro
 	if h.needsRoot() {
 		return h.planRollback(ctx, to)
 	}
+	if p := h.facts.OfProfile; p != nil { // what is behind a wrapper is known there
+		h.of.Program.Kind, h.of.Link = p.Kind, p.Link
+		h.agent = h.agent.About(h.of)
+	}
 	return plan, nil
 }
 
