@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 
 	"github.com/hbohlen/hdeploy/deploy/agent"
 	"github.com/hbohlen/hdeploy/deploy/event"
@@ -119,6 +120,22 @@ func everything(leads []*hostRun) []*hostRun {
 		all = append(all, h.all()...)
 	}
 	return all
+}
+
+// unfailed are the hosts of which no profile has failed: nothing is built for one that
+// was not reached, least of all on itself.
+func unfailed(leads []*hostRun) []*hostRun {
+	return slices.DeleteFunc(slices.Clone(leads), func(h *hostRun) bool { return h.broken() != nil })
+}
+
+// broken is the first of the host's profiles that has failed, nil where none has.
+func (h *hostRun) broken() *hostRun {
+	for _, p := range h.all() {
+		if p.failure != nil {
+			return p
+		}
+	}
+	return nil
 }
 
 // key names the profile in an evaluation.

@@ -140,7 +140,7 @@ func (h *hostRun) checkPlan(plan protocol.RollbackPlan) error {
 		}
 		return refused(h.Name, "choose", h.ssh("ls -l /nix/var/nix/profiles"), "%s", plan.Why)
 	}
-	return nil
+	return h.plain(plan.Target, plan.Rejects)
 }
 
 // agree tells the plan and waits for a yes.

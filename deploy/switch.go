@@ -12,7 +12,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"slices"
 	"sync"
 	"time"
 
@@ -54,7 +53,7 @@ func Run(ctx context.Context, r Request) (Report, error) {
 	if err := run.evaluateAndLook(ctx, hostRuns); err != nil {
 		return Report{}, err
 	}
-	run.build(ctx, everything(hostRuns))
+	run.build(ctx, everything(unfailed(hostRuns)))
 	run.deploy(ctx, hostRuns)
 	return run.report(ctx, hostRuns), nil
 }
@@ -276,9 +275,11 @@ func (r *run) deploy(ctx context.Context, hostRuns []*hostRun) {
 	var group errgroup.Group
 	group.SetLimit(atOnce)
 	for _, h := range hostRuns {
-		if !slices.ContainsFunc(h.all(), func(p *hostRun) bool { return p.failure != nil }) {
-			group.Go(func() error { h.fail(h.deploy(ctx)); return nil })
+		if failed := h.broken(); failed != nil {
+			h.fail(failed.blame(h, failed.failure)) // all profiles are deployed, or none
+			continue
 		}
+		group.Go(func() error { h.fail(h.deploy(ctx)); return nil })
 	}
 	_ = group.Wait() // the hosts keep their own failures
 }

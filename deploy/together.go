@@ -49,12 +49,12 @@ func (h *hostRun) deployAll(ctx context.Context) error {
 	for _, p := range h.all() {
 		h.run.speaksOf(p)
 		switch {
+		case h.run.DryRun:
+			p.fail(p.preview())
 		case h.run.Goal == GoalPush:
 			if err := p.push(ctx); err != nil {
 				return p.blame(h, err)
 			}
-		case h.run.DryRun:
-			p.fail(p.preview())
 		case p.unchanged():
 			p.fail(p.judgeUnchanged(ctx))
 		default:
