@@ -59,9 +59,6 @@ func resumeProfiles(ctx context.Context) error {
 	return errors.Join(failures...)
 }
 
-// methodBuilt asks about a closure that was built here, whatever it is for.
-const methodBuilt = "built"
-
 // forProfile answers a method about one profile.
 func (a agent) forProfile(ctx context.Context, p protocol.ProfileRequest, emit func(any) error) (any, error) {
 	host, err := program.Open(ownStore(), p.Program, p.Link)
@@ -83,7 +80,7 @@ func (a agent) forProfile(ctx context.Context, p protocol.ProfileRequest, emit f
 		return decoded(p.Params, func(r protocol.StartRequest) (any, error) { return of.start(ctx, r) })
 	case protocol.MethodRollbackPlan:
 		return decoded(p.Params, func(r protocol.RollbackRequest) (any, error) { return of.rollbackPlan(ctx, r) })
-	case methodBuilt:
+	case protocol.MethodBuilt:
 		return a.handle(ctx, p.Method, p.Params, emit)
 	case protocol.MethodMissing, protocol.MethodLog, protocol.MethodWatch, protocol.MethodConfirm, protocol.MethodAbort,
 		protocol.MethodRecall, protocol.MethodHistory, protocol.MethodActivationLog:
