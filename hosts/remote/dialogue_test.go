@@ -102,3 +102,13 @@ func FuzzTerminalCodes(f *testing.F) {
 		}
 	})
 }
+
+func TestAPasswordWithinTheProgramsLineHidesNothing(t *testing.T) {
+	var passed bytes.Buffer
+	d := newDialogue("hdeploy-agent: ready", &passed)
+	d.hide("ready")
+	_, _ = d.Write([]byte("Password: ready\nhdeploy-agent: ready\nrest"))
+	if !d.runs() || strings.Contains(passed.String(), "ready") || !strings.HasSuffix(passed.String(), "rest") {
+		t.Errorf("runs %v, passed on %q", d.runs(), passed.String())
+	}
+}
