@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"strings"
 	"testing"
+	"time"
 )
 
 // told feeds a dialogue in pieces of a length, and returns it with what was passed on.
@@ -110,5 +111,12 @@ func TestAPasswordWithinTheProgramsLineHidesNothing(t *testing.T) {
 	_, _ = d.Write([]byte("Password: ready\nhdeploy-agent: ready\nrest"))
 	if !d.runs() || strings.Contains(passed.String(), "ready") || !strings.HasSuffix(passed.String(), "rest") {
 		t.Errorf("runs %v, passed on %q", d.runs(), passed.String())
+	}
+}
+
+// The last byte may have come right after a request for the next one.
+func TestAStallIsNoticedWithin15Seconds(t *testing.T) {
+	if longest := (missedKeepalives + 1) * (Target{}).withDefaults().Keepalive; longest > 15*time.Second {
+		t.Errorf("it may take %v", longest)
 	}
 }
