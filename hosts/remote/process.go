@@ -219,9 +219,9 @@ func (p *Process) Wait() (Exit, error) {
 		return Exit{}, p.conn.canceled(p.ctx)
 	}
 	switch {
-	case p.exited:
+	case p.exited && (p.ctx.Err() == nil || p.exit.Signal != "KILL"):
 		return p.exit, nil
-	case p.ctx.Err() != nil:
+	case p.ctx.Err() != nil: // that kills
 		return Exit{}, p.conn.canceled(p.ctx)
 	case p.refused:
 		return Exit{}, p.conn.target.fail(CommandRefused, "see why with\n    "+p.conn.target.sshCommand()+" true", "start %s: the host refuses to run commands", printable(p.name))
