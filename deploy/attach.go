@@ -72,6 +72,9 @@ func (h *hostRun) find(ctx context.Context, id string) (err error) {
 	if t == nil {
 		return h.notFound(errors.New("the host remembers no transaction"))
 	}
+	if err := h.plain(transactionWords(*t)...); err != nil {
+		return err
+	}
 	h.adopt(*t)
 	h.run.Action = t.Action
 	h.note("info", "transaction %s by %s, begun %s: %s", t.ID, t.Deployer, t.Started.Local().Format("2006-01-02 15:04:05 MST"), t.State)

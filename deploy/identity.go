@@ -6,7 +6,7 @@ import (
 	"github.com/hbohlen/hdeploy/profiles/protocol"
 )
 
-// checkMachine refuses a machine that is not the one whose machine-id deploy.toml has.
+// checkMachine refuses a machine that is not the one whose machine-id deploy.toml, or hdeploy trust, has.
 // A new name is not enough to make another machine the one that is meant, so that
 // --force-identity does not help here.
 func (h *hostRun) checkMachine(f protocol.Facts) error {
@@ -14,11 +14,23 @@ func (h *hostRun) checkMachine(f protocol.Facts) error {
 	case h.MachineID == "" || h.MachineID == f.MachineID:
 		return nil
 	case f.MachineID == "":
-		return refused(h.Name, "identity", h.ssh("cat /etc/machine-id"), "the host's machine-id cannot be read, and deploy.toml says that it is %s", h.MachineID)
+		return refused(h.Name, "identity", h.ssh("cat /etc/machine-id"), "the host's machine-id cannot be read, and %s says that it is %s", h.knewMachine(), h.MachineID)
+	}
+	anew := "hdeploy trust " + h.Name + " --replace"
+	if h.Origins.Said("machine_id") {
+		anew = "hdeploy trust " + h.Name
 	}
 	return refused(h.Name, "identity",
-		"correct the address of "+h.Name+" in deploy.toml\nhdeploy trust "+h.Name+"  # if the host was installed anew",
-		"this is another machine: its machine-id is %s, deploy.toml has %s", capped(f.MachineID), h.MachineID)
+		"correct the address of "+h.Name+" in deploy.toml\n"+anew+"  # if the host was installed anew",
+		"this is another machine: its machine-id is %s, %s says %s", capped(f.MachineID), h.knewMachine(), h.MachineID)
+}
+
+// knewMachine is who says which machine the host is.
+func (h *hostRun) knewMachine() string {
+	if h.Origins.Said("machine_id") {
+		return "deploy.toml"
+	}
+	return "hdeploy trust"
 }
 
 // checkName refuses a host that is called otherwise than its new system: the address

@@ -18,17 +18,24 @@ import (
 const machineOne, machineTwo = "0123456789abcdef0123456789abcdef", "fedcba9876543210fedcba9876543210"
 
 func TestTheMachineProvesItself(t *testing.T) {
-	for _, test := range []struct{ pinned, found, cause string }{
-		{"", machineOne, ""},
-		{machineOne, machineOne, ""},
-		{machineOne, machineTwo, "another machine: its machine-id is " + machineTwo + ", deploy.toml has " + machineOne},
-		{machineOne, "", "cannot be read"},
-		{machineOne, "x\x1b[2J", "another machine"},
+	written := hosts.Origins{}
+	written.Say("machine_id", hosts.Origin{Level: "hosts.web1"})
+	for _, test := range []struct {
+		pinned, found string
+		origins       hosts.Origins
+		cause, next   string
+	}{
+		{"", machineOne, nil, "", ""},
+		{machineOne, machineOne, written, "", ""},
+		{machineOne, machineTwo, written, "its machine-id is " + machineTwo + ", deploy.toml says " + machineOne, "hdeploy trust web1  #"},
+		{machineOne, machineTwo, nil, "its machine-id is " + machineTwo + ", hdeploy trust says " + machineOne, "hdeploy trust web1 --replace"},
+		{machineOne, "", written, "cannot be read", "web1"},
+		{machineOne, "x\x1b[2J", written, "another machine", "web1"},
 	} {
 		h := newHostRun(&run{Request: Request{ForceIdentity: true}}, hosts.NewHost("web1"))
-		h.MachineID = test.pinned
+		h.MachineID, h.Origins = test.pinned, test.origins
 		facts := protocol.Facts{NixOS: true, Running: "/nix/store/x", MachineID: test.found}
-		requireRefusal(t, h.notOurs(facts), test.cause, "web1")
+		requireRefusal(t, h.notOurs(facts), test.cause, test.next)
 	}
 }
 

@@ -40,6 +40,9 @@ func (h *hostRun) notOurs(f protocol.Facts) error {
 	case f.Running == "" && h.of == nil:
 		return refused(h.Name, "look", h.ssh("ls -l /run/current-system"), "the running system cannot be read from /run/current-system")
 	}
+	if err := h.plainFacts(f); err != nil {
+		return err
+	}
 	return h.checkMachine(f)
 }
 

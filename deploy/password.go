@@ -299,9 +299,13 @@ func lastWord(said, secret string) string {
 		}
 		return r
 	}, said[strings.LastIndexByte(said, '\n')+1:])
-	secret = strings.TrimSpace(secret)
-	if line == "" || len(line) > passwordLimit || secret != "" && strings.Contains(line, secret) {
+	if line == "" || len(line) > passwordLimit {
 		return ""
+	}
+	for word := range strings.Lines(secret) { // the first one is the password, and the others are as private
+		if word = strings.TrimSpace(word); word != "" && strings.Contains(line, word) {
+			return ""
+		}
 	}
 	return ": " + line
 }

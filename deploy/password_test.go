@@ -245,3 +245,17 @@ func TestTheRemedyFitsTheElevation(t *testing.T) {
 		}
 	}
 }
+
+// What a password's program prints beside it may repeat it, as pass does with several lines.
+func TestAPasswordsProgramDoesNotTellIt(t *testing.T) {
+	for _, said := range []string{"bad secret-of-ann", "no ann@example.org here"} {
+		_, err := passwordCommand(t.Context(), []string{"/bin/sh", "-c", `printf "secret-of-ann\nann@example.org\n"; echo "$0" >&2; exit 1`, said})
+		if err == nil || strings.Contains(err.Error(), said) {
+			t.Errorf("got %v", err)
+		}
+	}
+	_, err := passwordCommand(t.Context(), []string{"/bin/sh", "-c", `echo "the vault is closed" >&2; exit 1`})
+	if err == nil || !strings.Contains(err.Error(), "the vault is closed") {
+		t.Errorf("got %v", err)
+	}
+}

@@ -75,7 +75,7 @@ func (h *hostRun) orElevated(ctx context.Context) error {
 // everyKind says whether the run means something to a profile of any kind: what one
 // that is no NixOS system has activated lasts, and nothing of it is booted.
 func (r *run) everyKind() bool {
-	return r.Goal == GoalBuild || r.Goal == GoalPush || r.Goal == GoalTransact && (r.Action == "" || r.Action == transaction.Switch)
+	return r.Goal == GoalBuild || r.Goal == GoalTransact && (r.Action == "" || r.Action == transaction.Switch)
 }
 
 func nixosOnly(all []hosts.Profile) []hosts.Profile {

@@ -60,8 +60,8 @@ func TestALaterProfileFailsBeforeTheDeployment(t *testing.T) {
 	}
 }
 
-func TestADryPushOfSeveralProfilesCopiesNothing(t *testing.T) {
-	lead, home := two(t, GoalPush)
+func TestADryRunOfSeveralProfilesCopiesNothing(t *testing.T) {
+	lead, home := two(t, GoalTransact)
 	lead.run.DryRun = true
 	lead.run.Events = func(e event.Event) {
 		if e.Type == "phase" && e.Phase == event.Copy && e.Step.Status == event.Started {

@@ -114,6 +114,10 @@ func (h *hostRun) planRollback(ctx context.Context, to string) (plan protocol.Ro
 	if h.needsRoot() {
 		return h.planRollback(ctx, to)
 	}
+	if p := h.facts.OfProfile; p != nil { // what is behind a wrapper is known there
+		h.of.Program.Kind, h.of.Link = p.Kind, p.Link
+		h.agent = h.agent.About(h.of)
+	}
 	return plan, nil
 }
 
@@ -136,7 +140,7 @@ func (h *hostRun) checkPlan(plan protocol.RollbackPlan) error {
 		}
 		return refused(h.Name, "choose", h.ssh("ls -l /nix/var/nix/profiles"), "%s", plan.Why)
 	}
-	return nil
+	return h.plain(plan.Target, plan.Rejects)
 }
 
 // agree tells the plan and waits for a yes.

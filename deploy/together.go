@@ -43,7 +43,7 @@ func (h *hostRun) deployAll(ctx context.Context) error {
 		}
 	}
 	if h.keeps() {
-		return refused(h.Name, "judge", h.again(), "--no-rollback leaves one failed system for a person to look at, and cannot leave one of several profiles that belong together")
+		return refused(h.Name, "judge", h.again(), "%s leaves one failed system for a person to look at, and cannot leave one of several profiles that belong together", h.keptBy())
 	}
 	t := &together{lead: h, specs: map[*hostRun][]probe.Spec{}}
 	for _, p := range h.all() {
@@ -51,10 +51,6 @@ func (h *hostRun) deployAll(ctx context.Context) error {
 		switch {
 		case h.run.DryRun:
 			p.fail(p.preview())
-		case h.run.Goal == GoalPush:
-			if err := p.push(ctx); err != nil {
-				return p.blame(h, err)
-			}
 		case p.unchanged():
 			p.fail(p.judgeUnchanged(ctx))
 		default:

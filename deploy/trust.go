@@ -27,6 +27,9 @@ type TrustRequest struct {
 	// Accept vouches for a key that is not known, or, with Replace, that is not the
 	// known one. It is called before the login, for every hop whose key is not known.
 	Accept func(context.Context, remote.ShownKey) error
+	// Fingerprint (SHA256:...) refuses every other key, one that is known already as
+	// well; empty where nothing is expected.
+	Fingerprint string
 	// Replace also allows another machine-id than the recorded one.
 	Replace bool
 	// StateDir keeps the machine-id.
@@ -67,6 +70,10 @@ func Trust(ctx context.Context, r TrustRequest) (Trusted, error) {
 	}
 	defer conn.Close()
 	trusted.HostKey, trusted.Fingerprint = conn.HostKey()
+	if r.Fingerprint != "" && r.Fingerprint != trusted.Fingerprint {
+		return trusted, refused(h.Name, "host key", "compare it on the host's console, and where it is wrong take out what is known: host_keys in deploy.toml, or known_hosts",
+			"it is %s, which was known already, and not %s, which was expected", trusted.Fingerprint, r.Fingerprint)
+	}
 	if trusted.MachineID, err = h.askMachineID(ctx, conn); err != nil {
 		return trusted, err
 	}

@@ -35,7 +35,7 @@ func profileKeys() []key[profileDraft] {
 			textForm(checkAbsolute, "^/", func(p *profileDraft) *string { return &p.Path })},
 		{"activate", "The command that activates a custom profile; the first word is relative to the closure.", programForm(func(p *profileDraft) *[]string { return &p.Activate })},
 		{"rollback", "The command that goes back from a custom profile; activate of the previous closure by default.", programForm(func(p *profileDraft) *[]string { return &p.Rollback })},
-		{"check", "The command that says whether a custom profile can be activated.", programForm(func(p *profileDraft) *[]string { return &p.Check })},
+		{"check", "The command that says, once a custom profile is activated, whether it is well.", programForm(func(p *profileDraft) *[]string { return &p.Check })},
 		{"after", "The profiles of the host that are deployed before this one.", afterForm()},
 		{"probes", "Which probes judge the profile, beside those of the host.", useForm(
 			func(p *profileDraft) *[]*node { return &p.probes }, func(p profileDraft) []string { return probeNames(p.Probes) })},

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strings"
 
 	"github.com/hbohlen/hdeploy/profiles"
@@ -54,9 +53,6 @@ func describe(p protocol.BuiltRequest) protocol.Toplevel {
 	return t
 }
 
-// ownSettings mean something only on the machine whose nix.conf has them.
-var ownSettings = []string{"builders", "cores", "max-jobs", "post-build-hook", "substituters", "trusted-public-keys"}
-
 // nixSettings reads lines of a name, " = " and a value.
 func (a agent) nixSettings(ctx context.Context) (any, error) {
 	running, err := filepath.EvalSymlinks("/run/current-system")
@@ -75,7 +71,7 @@ func readSettings(output []byte) protocol.NixSettings {
 	read := protocol.NixSettings{Settings: map[string]string{}}
 	for line := range strings.Lines(string(output)) {
 		name, value, found := strings.Cut(strings.TrimRight(line, "\n"), " =")
-		if found && slices.Contains(ownSettings, name) {
+		if found && protocol.IsNixSetting(name) {
 			read.Settings[name] = strings.TrimSpace(withoutControls(value))
 		}
 	}

@@ -65,6 +65,13 @@ func (a agent) forProfile(ctx context.Context, p protocol.ProfileRequest, emit f
 	if err != nil {
 		return nil, refuse("%v", err)
 	}
+	// What was begun goes on as it was begun: only a build tells what is behind a
+	// wrapper, and a rollback has none.
+	if p.Method != protocol.MethodFacts && p.Method != protocol.MethodStart {
+		if begun, err := program.Recall(ownStore(), p.Program.Profile); err == nil && begun.Program.User == host.Program.User {
+			host = begun
+		}
+	}
 	of := profileAgent{agent: agent{engine: host.Engine(toJournal), ahead: a.ahead}, host: host}
 	switch p.Method {
 	case protocol.MethodFacts:
@@ -75,6 +82,8 @@ func (a agent) forProfile(ctx context.Context, p protocol.ProfileRequest, emit f
 		return decoded(p.Params, func(r protocol.PushRequest) (any, error) { return of.push(ctx, r) })
 	case protocol.MethodRollbackPlan:
 		return decoded(p.Params, func(r protocol.RollbackRequest) (any, error) { return of.rollbackPlan(ctx, r) })
+	case protocol.MethodBuilt:
+		return a.handle(ctx, p.Method, p.Params, emit)
 	case protocol.MethodMissing, protocol.MethodLog, protocol.MethodWatch, protocol.MethodConfirm, protocol.MethodAbort,
 		protocol.MethodRecall, protocol.MethodHistory, protocol.MethodActivationLog:
 		return of.handle(ctx, p.Method, p.Params, emit)
@@ -112,7 +121,7 @@ func (a profileAgent) facts(ctx context.Context, p protocol.FactsRequest) (proto
 	}
 	// What is told of the system says nothing about the profile.
 	facts.Boots, facts.BootsError, facts.Kernel, facts.NextKernel, facts.Inhibitors = bootloader.Default{}, "", nil, nil, nil
-	facts.OfProfile = &protocol.ProfileFacts{Link: a.host.Link, Lingers: a.host.Lingers()}
+	facts.OfProfile = &protocol.ProfileFacts{Kind: a.host.Program.Kind, Link: a.host.Link, Lingers: a.host.Lingers()}
 	if facts.Running, facts.Profile, err = a.host.Look(""); err != nil {
 		facts.StateError = err.Error()
 	}

@@ -61,7 +61,7 @@ func runTrust(ctx context.Context, s streams, a asking, q deploy.Question, o tru
 		return err
 	}
 	trusted, err := deploy.Trust(ctx, deploy.TrustRequest{
-		Host: q.Host, Secrets: q.Secrets, Log: q.Log, StateDir: state, Replace: o.replace,
+		Host: q.Host, Secrets: q.Secrets, Log: q.Log, StateDir: state, Replace: o.replace, Fingerprint: o.fingerprint,
 		Accept: func(ctx context.Context, key remote.ShownKey) error { return o.accept(ctx, s, q.Host, key) },
 	})
 	if err != nil {

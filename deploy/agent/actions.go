@@ -2,9 +2,15 @@ package agent
 
 import (
 	"context"
+	"maps"
+	"strings"
+	"unicode"
 
 	"github.com/hbohlen/hdeploy/profiles/protocol"
 )
+
+// settingLimit caps a setting of a host's Nix: it becomes an argument.
+const settingLimit = 64 << 10
 
 // DryActivate asks a copied system what its activation would do.
 func (a *Agent) DryActivate(ctx context.Context, r protocol.DryActivateRequest) (protocol.DryActivateResult, error) {
@@ -26,9 +32,13 @@ func (a *Agent) Built(ctx context.Context, r protocol.BuiltRequest) (protocol.To
 	return result, err
 }
 
-// NixSettings returns how the host's own Nix builds and fetches, as Built does.
+// NixSettings returns how the host's own Nix builds and fetches, as Built does. What else
+// the host answers is dropped: Nix is given the settings here, too.
 func (a *Agent) NixSettings(ctx context.Context) (map[string]string, error) {
 	var result protocol.NixSettings
 	err := a.client.Client.Call(ctx, protocol.MethodNixSettings, protocol.NixSettingsRequest{}, &result, nil)
+	maps.DeleteFunc(result.Settings, func(name, value string) bool {
+		return !protocol.IsNixSetting(name) || len(value) > settingLimit || strings.ContainsFunc(value, unicode.IsControl)
+	})
 	return result.Settings, err
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -50,6 +51,11 @@ func actAsAgent(behaviour string) int {
 
 func answer(_ context.Context, method string, params json.RawMessage, emit func(any) error) (any, error) {
 	switch method {
+	case protocol.MethodNixSettings:
+		return protocol.NixSettings{Settings: map[string]string{
+			"cores": "4", "substituters": "https://cache.example.org", "builders": "", "plugin-files": "/tmp/evil.so", "netrc-file": "/home/ann/.netrc",
+			"max-jobs": "1\nplugin-files = /tmp/evil.so", "trusted-public-keys": strings.Repeat("x", settingLimit+1),
+		}}, nil
 	case protocol.MethodFacts:
 		var ask protocol.FactsRequest
 		if err := json.Unmarshal(params, &ask); err != nil {
@@ -231,6 +237,20 @@ func TestCalls(t *testing.T) {
 	a.Close()
 	if _, err := a.Log(ctx, "abcd1234", 3); err == nil {
 		t.Error("a call after the end")
+	}
+}
+
+// What a host says of its Nix is given to the Nix here.
+func TestAHostCannotSetWhatNixLoadsHere(t *testing.T) {
+	a, _, err := newHost(t, "serves", remotetest.Options{}).start(within(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer a.Close()
+	settings, err := a.NixSettings(within(t))
+	want := map[string]string{"cores": "4", "substituters": "https://cache.example.org", "builders": ""}
+	if err != nil || !maps.Equal(settings, want) {
+		t.Errorf("got %q, %v", settings, err)
 	}
 }
 

@@ -43,7 +43,7 @@ func startScript() (string, error) {
 		return "", err
 	}
 	return fmt.Sprintf(prologue, arms) +
-		`if [ -x "$a" ] && [ "$(sha256sum < "$a")" = "$h  -" ]; then exec "$a" serve; fi; uname -m >&2; exit 97`, nil
+		`if [ -f "$a" ] && [ "$(sha256sum < "$a")" = "$h  -" ]; then exec "$a" serve; fi; uname -m >&2; exit 97`, nil
 }
 
 // installScript copies what was uploaded, or its standard input where the path is

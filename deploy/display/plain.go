@@ -78,6 +78,9 @@ func (p plainLines) row(e event.Event, state, text string) string {
 	if host == "" {
 		host = "all"
 	}
+	if e.Profile != "" {
+		text = join(" ", "["+Clean(e.Profile)+"]", text)
+	}
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "%s  %s %s  %s", pad(Clean(host), p.hostWidth), pad(Clean(string(e.Phase)), 9), pad(state, 8), text)
 	return strings.TrimRight(b.String(), " ") + "\n"

@@ -16,15 +16,25 @@ func (n *Nix) Names(ctx context.Context, flake, output string) ([]string, error)
 	if err := checkFlake(flake); err != nil {
 		return nil, err
 	}
-	args := arguments("eval", "--json", flake+"#"+output, "--apply", "builtins.attrNames")
-	text, err := n.run(ctx, "read the names in "+output, append(args, n.Extra...), newTracker(quiet, nil))
+	ask := func(fragment, function string) ([]byte, error) {
+		args := arguments("eval", "--json", flake+"#"+fragment, "--apply", function)
+		return n.run(ctx, "read the names in "+output, append(args, n.Extra...), newTracker(quiet, nil))
+	}
+	// By its name alone nix would look for it among the packages first.
+	text, err := ask(".", "flake: builtins.attrNames (flake."+output+" or { })")
 	var failed *Error
 	if errors.As(err, &failed) {
-		if strings.Contains(failed.Output, "does not provide attribute") {
-			return nil, nil
-		}
-		if version, versionErr := n.Version(ctx); versionErr == nil && !version.Usable() {
+		version, versionErr := n.Version(ctx)
+		switch {
+		case versionErr != nil:
+			return nil, err
+		case !version.Usable():
 			return nil, &TooOldError{Have: version}
+		case !version.hasRootFragment():
+			text, err = ask(output, "builtins.attrNames")
+			if errors.As(err, &failed) && strings.Contains(failed.Output, "does not provide attribute") {
+				return nil, nil
+			}
 		}
 	}
 	if err != nil {
@@ -33,6 +43,9 @@ func (n *Nix) Names(ctx context.Context, flake, output string) ([]string, error)
 	var names []string
 	if err := json.Unmarshal(text, &names); err != nil {
 		return nil, &Error{Step: "evaluate", Cause: fmt.Sprintf("read the answer of nix: %v", err)}
+	}
+	if len(names) == 0 {
+		return nil, nil
 	}
 	return cleanNames(names), nil
 }

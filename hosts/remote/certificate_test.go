@@ -107,6 +107,12 @@ func TestHostCertificates(t *testing.T) {
 		target.KnownHostsFiles = []string{writeText(t, "known_hosts", line("@cert-authority", "*.example.org", authority+".pub"))}
 		dial(t, target)
 	})
+	t.Run("of a host that has moved from a port of its own", func(t *testing.T) {
+		_, target, _ := start(t, "-n", "web1.example.org")
+		target.SSH.HostKeyAlias = "[web1.example.org]:2222"
+		target.KnownHostsFiles = []string{writeText(t, "known_hosts", line("@cert-authority", "[web1.example.org]:2222", authority+".pub"))}
+		dial(t, target)
+	})
 	for _, c := range []struct {
 		name, options, message string
 	}{
@@ -157,6 +163,24 @@ func TestHostCertificates(t *testing.T) {
 		target.HostKeys, target.KnownHostsFiles = nil, []string{writeText(t, "known_hosts", trusted)}
 		wantError(t, dialError(t, target), remote.HostKeyUnknown, "is not known", "without a certificate by", "known_hosts:1")
 	})
+}
+
+// A host counts each key that it is asked about, also the same one for the second time.
+func TestRSACertificatesAreOfferedOnce(t *testing.T) {
+	authority := newKeyPair(t, "authority")
+	server := remotetest.Start(t, remotetest.Options{UserAuthority: readPublic(t, authority+".pub")})
+	var keys []string
+	for _, name := range []string{"id_one", "id_two"} {
+		key := newKeyPair(t, name, "-t", "rsa", "-b", "2048")
+		certify(t, authority, key, "-n", "somebody-else")
+		keys = append(keys, key)
+	}
+	target := targetOf(t, server, "")
+	target.IdentityFiles = keys
+	wantError(t, dialError(t, target), remote.LoginRefused, "id_one", "id_two")
+	if got := server.Offered.Load(); got != 4 {
+		t.Errorf("%d keys were offered: two certificates and their keys are 4", got)
+	}
 }
 
 func TestRequiredRSASize(t *testing.T) {

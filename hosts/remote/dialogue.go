@@ -50,7 +50,7 @@ func (d *dialogue) begins() {
 func (d *dialogue) begin(rest []byte) {
 	d.began = true
 	close(d.running)
-	_, _ = d.to.Write(d.said)
+	_, _ = d.to.Write(d.shown())
 	_, _ = d.to.Write(rest)
 }
 
@@ -64,7 +64,16 @@ func (d *dialogue) runs() bool {
 func (d *dialogue) text() string {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return string(d.said)
+	return string(d.shown())
+}
+
+// shown is what was said without the password. It is taken out no earlier: one that is a
+// part of the program's line would hide that it runs.
+func (d *dialogue) shown() []byte {
+	if d.secret == "" {
+		return d.said
+	}
+	return bytes.ReplaceAll(d.said, []byte(d.secret), nil)
 }
 
 // hide keeps the password out of what is passed on, where a terminal echoes it.
@@ -83,9 +92,6 @@ func (d *dialogue) Write(p []byte) (int, error) {
 		return len(p), nil
 	}
 	d.said = append(d.said, p[:min(len(p), dialogueLimit-len(d.said))]...)
-	if d.secret != "" {
-		d.said = bytes.ReplaceAll(d.said, []byte(d.secret), nil)
-	}
 	for at := bytes.Index(d.said, []byte(d.question)); at >= 0; at = bytes.Index(d.said, []byte(d.question)) {
 		d.said = slices.Replace(d.said, at, at+len(d.question), '\n')
 		d.ask()
@@ -114,7 +120,7 @@ func (d *dialogue) over() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if !d.began {
-		_, _ = d.to.Write(d.said)
+		_, _ = d.to.Write(d.shown())
 		d.to = io.Discard
 	}
 }

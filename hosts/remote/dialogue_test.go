@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"strings"
 	"testing"
+	"time"
 )
 
 // told feeds a dialogue in pieces of a length, and returns it with what was passed on.
@@ -101,4 +102,21 @@ func FuzzTerminalCodes(f *testing.F) {
 			t.Errorf("codes are left: %q", whole.String())
 		}
 	})
+}
+
+func TestAPasswordWithinTheProgramsLineHidesNothing(t *testing.T) {
+	var passed bytes.Buffer
+	d := newDialogue("hdeploy-agent: ready", &passed)
+	d.hide("ready")
+	_, _ = d.Write([]byte("Password: ready\nhdeploy-agent: ready\nrest"))
+	if !d.runs() || strings.Contains(passed.String(), "ready") || !strings.HasSuffix(passed.String(), "rest") {
+		t.Errorf("runs %v, passed on %q", d.runs(), passed.String())
+	}
+}
+
+// The last byte may have come right after a request for the next one.
+func TestAStallIsNoticedWithin15Seconds(t *testing.T) {
+	if longest := (missedKeepalives + 1) * (Target{}).withDefaults().Keepalive; longest > 15*time.Second {
+		t.Errorf("it may take %v", longest)
+	}
 }

@@ -3,6 +3,7 @@ package remote
 import (
 	"context"
 	"fmt"
+	"net"
 	"os"
 	"slices"
 	"strings"
@@ -206,7 +207,7 @@ func (p *hostKeyPolicy) certifies(authority ssh.PublicKey) bool {
 func (p *hostKeyPolicy) judgeCertificate(c *ssh.Certificate) error {
 	name := strings.ToLower(p.target.Address)
 	if alias := p.target.SSH.HostKeyAlias; alias != "" {
-		name = strings.ToLower(alias)
+		name = strings.ToLower(withoutPort(alias))
 	}
 	principal := name
 	for _, pattern := range c.ValidPrincipals {
@@ -230,6 +231,15 @@ func (p *hostKeyPolicy) judgeCertificate(c *ssh.Certificate) error {
 	}
 	return p.target.fail(HostKeyUnknown, "renew the host's certificate; see what it says on the host:\n    for f in /etc/ssh/*-cert.pub; do ssh-keygen -Lf $f; done",
 		"check host key: the certificate of %s, by %s, is not valid%s: %s", p.target.endpoint(), ssh.FingerprintSHA256(c.SignatureKey), validity(c), plain(err))
+}
+
+// withoutPort is the host's name in [NAME]:PORT, as known_hosts has it: certificates
+// know no ports.
+func withoutPort(name string) string {
+	if host, _, err := net.SplitHostPort(name); err == nil && strings.HasPrefix(name, "[") {
+		return host
+	}
+	return name
 }
 
 // unknown refuses a key that nothing is known about.

@@ -96,8 +96,21 @@ func (k *keyring) add(signer ssh.Signer, name string) {
 		k.skip(name, fmt.Sprintf("only %d keys are offered", mostKeys))
 		return
 	}
-	k.signers = append(k.signers, signer)
+	k.signers = append(k.signers, onceOnly(signer))
 	k.names = append(k.names, name)
+}
+
+// onceOnly keeps the library from offering a refused RSA certificate a second time, with
+// SHA-1: together with the others that could be more than the host's MaxAuthTries.
+func onceOnly(signer ssh.Signer) ssh.Signer {
+	able, ok := signer.(ssh.AlgorithmSigner)
+	if !ok || signer.PublicKey().Type() != ssh.CertAlgoRSAv01 {
+		return signer
+	}
+	if once, err := ssh.NewSignerWithAlgorithms(able, []string{ssh.KeyAlgoRSASHA512, ssh.KeyAlgoRSASHA256}); err == nil {
+		return once
+	}
+	return signer
 }
 
 func (k *keyring) skip(name, why string) {

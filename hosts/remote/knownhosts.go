@@ -100,7 +100,8 @@ func readKnownFiles(files []string, name string) (knownHost, error) {
 func readKnownHosts(source io.Reader, file, name string) (knownHost, error) {
 	var found knownHost
 	number := 0
-	lines := bufio.NewScanner(io.LimitReader(source, mostKnownHosts))
+	limited := &io.LimitedReader{R: source, N: mostKnownHosts + 1}
+	lines := bufio.NewScanner(limited)
 	lines.Buffer(nil, longestLine)
 	for lines.Scan() {
 		number++
@@ -129,6 +130,9 @@ func readKnownHosts(source io.Reader, file, name string) (knownHost, error) {
 	}
 	if err := lines.Err(); err != nil {
 		return found, fmt.Errorf("%s:%d: %v", file, number+1, err)
+	}
+	if limited.N <= 0 { // what follows may revoke a key
+		return found, fmt.Errorf("%s: it is larger than %d bytes", file, mostKnownHosts)
 	}
 	return found, nil
 }

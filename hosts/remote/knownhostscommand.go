@@ -42,7 +42,7 @@ func (p *hostKeyPolicy) askCommand(ctx context.Context, reason string, key ssh.P
 // runCommand runs a program without a shell, as OpenSSH does, until ctx ends.
 func (p *hostKeyPolicy) runCommand(ctx context.Context, argv []string) ([]byte, error) {
 	words := &lastWords{}
-	out := &capped{most: mostKnownHosts}
+	out := &capped{most: mostKnownHosts + 1} // readKnownHosts refuses what is more
 	command := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	command.Stdout, command.Stderr = out, words
 	command.SysProcAttr = &syscall.SysProcAttr{Setsid: true}

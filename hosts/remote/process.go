@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"sync"
+	"time"
 
 	"golang.org/x/crypto/ssh"
 )
@@ -67,8 +68,9 @@ func (c *Conn) start(ctx context.Context, argv []string, stderr io.Writer, termi
 	if err != nil {
 		return nil, err
 	}
+	ordered := &ordered{Channel: channel, asked: make(chan struct{}), answered: make(chan struct{})}
 	p := &Process{
-		Stream:   &Stream{channel: channel, conn: c, name: argv[0]},
+		Stream:   &Stream{channel: ordered, conn: c, name: argv[0]},
 		ctx:      ctx,
 		finished: make(chan struct{}),
 		stderr:   &gate{to: stderr},
@@ -78,8 +80,43 @@ func (c *Conn) start(ctx context.Context, argv []string, stderr io.Writer, termi
 		channel.Close()
 	}
 	p.release = context.AfterFunc(ctx, p.Kill)
-	go p.run(line, terminal, channel, requests)
+	go p.run(line, terminal, ordered, requests)
 	return p, nil
+}
+
+// ordered is a channel whose input follows the request that starts the command: sshd
+// drops what comes before, and forgets an end of input, for which the command then
+// waits for ever.
+type ordered struct {
+	ssh.Channel
+	// asked is closed when the request goes out, answered when the host's word came.
+	asked, answered chan struct{}
+	once            sync.Once
+}
+
+// goingOut is far longer than the library takes from the call to the wire.
+const goingOut = time.Millisecond
+
+// Write does not wait for the host's word, which would be a round trip.
+func (o *ordered) Write(data []byte) (int, error) {
+	o.once.Do(func() {
+		select {
+		case <-o.asked:
+		case <-o.answered:
+			return
+		}
+		select {
+		case <-o.answered:
+		case <-time.After(goingOut):
+		}
+	})
+	return o.Channel.Write(data)
+}
+
+// CloseWrite is in no hurry.
+func (o *ordered) CloseWrite() error {
+	<-o.answered
+	return o.Channel.CloseWrite()
 }
 
 func (c *Conn) openSession(ctx context.Context) (ssh.Channel, <-chan *ssh.Request, error) {
@@ -93,7 +130,7 @@ func (c *Conn) openSession(ctx context.Context) (ssh.Channel, <-chan *ssh.Reques
 }
 
 // run owns the goroutines of a process, until its channel is closed.
-func (p *Process) run(line string, terminal bool, channel ssh.Channel, requests <-chan *ssh.Request) {
+func (p *Process) run(line string, terminal bool, channel *ordered, requests <-chan *ssh.Request) {
 	defer close(p.finished)
 	defer p.release()
 	var owned sync.WaitGroup
@@ -102,11 +139,13 @@ func (p *Process) run(line string, terminal bool, channel ssh.Channel, requests 
 	})
 	refused := false
 	owned.Go(func() {
+		defer close(channel.answered)
 		if terminal && requestTerminal(channel) != nil {
 			refused = true
 			channel.Close()
 			return
 		}
+		close(channel.asked)
 		ok, err := channel.SendRequest("exec", true, ssh.Marshal(struct{ Line string }{line}))
 		if err == nil && !ok {
 			refused = true
@@ -180,9 +219,9 @@ func (p *Process) Wait() (Exit, error) {
 		return Exit{}, p.conn.canceled(p.ctx)
 	}
 	switch {
-	case p.exited:
+	case p.exited && (p.ctx.Err() == nil || p.exit.Signal != "KILL"):
 		return p.exit, nil
-	case p.ctx.Err() != nil:
+	case p.ctx.Err() != nil: // that kills
 		return Exit{}, p.conn.canceled(p.ctx)
 	case p.refused:
 		return Exit{}, p.conn.target.fail(CommandRefused, "see why with\n    "+p.conn.target.sshCommand()+" true", "start %s: the host refuses to run commands", printable(p.name))

@@ -66,7 +66,7 @@ type Target struct {
 	// asked.
 	Passphrases *Passphrases
 	// Keepalive is the pause between two signs of life that the host is asked
-	// for (5 s). After three without an answer the connection is given up.
+	// for (3 s). After four without an answer the connection is given up.
 	Keepalive time.Duration
 
 	hop bool // it is only passed through
@@ -78,8 +78,9 @@ type Target struct {
 	replace bool
 }
 
-// missedKeepalives is how many unanswered requests end a connection.
-const missedKeepalives = 3
+// missedKeepalives is how many unanswered requests end a connection. The first goes out
+// up to one pause after the last byte, so that a stall is noticed within 15 s.
+const missedKeepalives = 4
 
 // withDefaults fills in what is empty.
 func (t Target) withDefaults() Target {
@@ -97,7 +98,7 @@ func (t Target) withDefaults() Target {
 		t.ConnectTimeout = cmp.Or(time.Duration(t.SSH.ConnectTimeout)*time.Second, 10*time.Second)
 	}
 	if t.Keepalive <= 0 {
-		t.Keepalive = 5 * time.Second
+		t.Keepalive = 3 * time.Second
 	}
 	if t.KnownHostsFiles == nil {
 		t.KnownHostsFiles = t.SSH.KnownHostsFiles

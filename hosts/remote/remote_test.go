@@ -291,7 +291,7 @@ func TestKeepaliveNoticesAStalledHost(t *testing.T) {
 	case <-time.After(10 * time.Second):
 		t.Fatal("the stall was not noticed")
 	}
-	wantError(t, conn.Err(), remote.Lost, "the host has not answered for 60ms")
+	wantError(t, conn.Err(), remote.Lost, "the host has not answered for 80ms")
 	_, err = p.Wait()
 	wantError(t, err, remote.Lost, "has not answered")
 }

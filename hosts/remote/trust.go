@@ -1,14 +1,17 @@
 package remote
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 
 	"golang.org/x/crypto/ssh"
 )
@@ -25,7 +28,7 @@ type ShownKey struct {
 	// host that nothing is known of.
 	Known []string
 	// File is the known_hosts file that [ShownKey.Write] adds to, empty where the key
-	// belongs into deploy.toml, which has a placeholder for it.
+	// belongs into deploy.toml: it has a placeholder for it, or there is no such file.
 	File string
 
 	name string
@@ -63,8 +66,8 @@ func (p *hostKeyPolicy) ask(ctx context.Context, key ssh.PublicKey) error {
 		Line: keyLine(key), Console: consoleCommand(key),
 		name: p.names.exact, key: key, old: p.host.keys,
 	}
-	if !p.pinned && len(p.target.KnownHostsFiles) > 0 {
-		shown.File = p.target.KnownHostsFiles[0]
+	if files := p.target.KnownHostsFiles; !p.pinned && len(files) > 0 && files[0] != os.DevNull {
+		shown.File = files[0]
 	}
 	for _, old := range p.host.keys {
 		shown.Known = append(shown.Known, ssh.FingerprintSHA256(old)+" in "+old.place())
@@ -83,6 +86,9 @@ func (p *hostKeyPolicy) ask(ctx context.Context, key ssh.PublicKey) error {
 func (s ShownKey) Write() error {
 	if s.File == "" {
 		return nil
+	}
+	if special := strings.IndexAny(s.name, " \t\r\n,*?!|"); special >= 0 || strings.IndexAny(s.name, "#@") == 0 {
+		return fmt.Errorf("write known hosts: %q would stand for more than this host there; see HostKeyAlias in ssh_config", s.name)
 	}
 	content, err := readAll(s.File)
 	if err != nil {
@@ -125,7 +131,7 @@ func withoutName(line, name string) (string, error) {
 }
 
 func readAll(path string) ([]byte, error) {
-	file, err := os.Open(path)
+	file, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) // a pipe has no end
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, nil
 	}
@@ -133,14 +139,26 @@ func readAll(path string) ([]byte, error) {
 		return nil, err
 	}
 	defer file.Close()
-	return io.ReadAll(io.LimitReader(file, mostKnownHosts))
+	if info, err := file.Stat(); err != nil || !info.Mode().IsRegular() {
+		return nil, cmp.Or(err, fmt.Errorf("%s is no regular file", path)) // a device would be replaced
+	}
+	content, err := io.ReadAll(io.LimitReader(file, mostKnownHosts+1))
+	if err == nil && len(content) > mostKnownHosts {
+		err = fmt.Errorf("%s is larger than %d bytes", path, mostKnownHosts) // the rest would be lost
+	}
+	return content, err
 }
 
 // replaceFile writes a file beside the old one and renames it, so that another ssh
-// never reads half of it. A link is followed: a dotfiles folder may hold the file.
+// never reads half of it. A link is followed: a dotfiles folder may hold the file. Who
+// could read the old one can read the new one, which may be everybody's.
 func replaceFile(path, text string) (err error) {
+	mode := fs.FileMode(0o600)
 	if real, err := filepath.EvalSymlinks(path); err == nil {
 		path = real
+		if info, err := os.Stat(path); err == nil {
+			mode = info.Mode().Perm()
+		}
 	}
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return fmt.Errorf("write known hosts: %v", err)
@@ -151,7 +169,7 @@ func replaceFile(path, text string) (err error) {
 	}
 	defer os.Remove(file.Name())
 	_, err = file.WriteString(text)
-	err = errors.Join(err, file.Sync(), file.Close())
+	err = errors.Join(err, file.Chmod(mode), file.Sync(), file.Close())
 	if err == nil {
 		err = os.Rename(file.Name(), path)
 	}

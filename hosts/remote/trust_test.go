@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"golang.org/x/crypto/ssh"
+	"golang.org/x/sys/unix"
 
 	"github.com/hbohlen/hdeploy/hosts/remote"
 	"github.com/hbohlen/hdeploy/hosts/remote/remotetest"
@@ -226,4 +227,84 @@ func TestTrustOnTheWay(t *testing.T) {
 		t.Errorf("asked for %v", hosts)
 	}
 	wantError(t, dialError(t, target), remote.HostKeyUnknown, "bastion: check host key", "hdeploy trust web1", "[jumps.bastion]")
+}
+
+// UserKnownHostsFile /dev/null is a widespread habit, and root would replace the device.
+func TestTrustWritesToNoDevice(t *testing.T) {
+	_, target := setup(t, remotetest.Options{})
+	pipe := filepath.Join(t.TempDir(), "pipe")
+	if err := unix.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	key := trustIn(t, target, os.DevNull)
+	if key.File != "" || key.Write() != nil {
+		t.Errorf("written to %q", key.File)
+	}
+	key.File = pipe
+	if err := key.Write(); err == nil || !strings.Contains(err.Error(), "no regular file") {
+		t.Errorf("got %v", err)
+	}
+	if info, err := os.Lstat(pipe); err != nil || info.Mode().IsRegular() {
+		t.Error("the pipe was replaced")
+	}
+}
+
+// trustIn is the key of a host of which a file says nothing yet.
+func trustIn(t *testing.T, target remote.Target, file string) (key remote.ShownKey) {
+	t.Helper()
+	target.HostKeys, target.KnownHostsFiles = nil, []string{file}
+	conn, err := remote.DialTrusting(deadline(t), target, true, func(_ context.Context, shown remote.ShownKey) error {
+		key = shown
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn.Close()
+	return key
+}
+
+// A line that stands for more hosts than the one that was looked at would trust the key
+// of them all.
+func TestTrustWritesNoPattern(t *testing.T) {
+	_, target := setup(t, remotetest.Options{})
+	for _, alias := range []string{"*", "web?", "!web1", "web1,web2", "web1 ssh-ed25519", "@cert-authority", "#web1", "|1|a|b"} {
+		target.SSH.HostKeyAlias = alias
+		file := writeText(t, "known_hosts", "")
+		if err := trustIn(t, target, file).Write(); err == nil {
+			t.Errorf("%q became a name of known_hosts", alias)
+		}
+		requireFile(t, file, "")
+	}
+}
+
+// The system's file is everybody's, and stays so.
+func TestTrustKeepsWhoMayRead(t *testing.T) {
+	_, target := setup(t, remotetest.Options{})
+	file := writeText(t, "known_hosts", "")
+	if err := os.Chmod(file, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := trustIn(t, target, file).Write(); err != nil {
+		t.Fatal(err)
+	}
+	if info, err := os.Stat(file); err != nil || info.Mode().Perm() != 0o644 {
+		t.Errorf("mode %v, %v", info.Mode(), err)
+	}
+}
+
+// A key that is revoked beyond what is read would be accepted, and what is not read
+// would be gone after a trust.
+func TestKnownHostsIsReadToItsEnd(t *testing.T) {
+	server, target := setup(t, remotetest.Options{})
+	line := server.HostKeyLines()[0]
+	text := "[127.0.0.1]:" + portText(server) + " " + line + "\n" + strings.Repeat(strings.Repeat("#", 60_000)+"\n", 560) + "@revoked * " + line + "\n"
+	target.HostKeys, target.KnownHostsFiles = nil, []string{writeText(t, "known_hosts", text)}
+	wantError(t, dialError(t, target), remote.KnownHostsUnreadable, "larger than")
+	empty := writeText(t, "other", "")
+	key := trustIn(t, target, empty)
+	key.File = target.KnownHostsFiles[0]
+	if err := key.Write(); err == nil || !strings.Contains(err.Error(), "larger than") {
+		t.Errorf("got %v", err)
+	}
 }

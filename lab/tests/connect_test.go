@@ -213,7 +213,7 @@ func TestTrust(t *testing.T) {
 	s.with(env).require("refused", 5).requireFailure("another machine", id, "hdeploy trust "+hostName)
 }
 
-// A link over which nothing comes any more is given up after three signs of life that
+// A link over which nothing comes any more is given up after four signs of life that
 // were missed, and not when TCP notices.
 func TestStalledLinkIsNoticed(t *testing.T) {
 	s := newSite(t, lab.HostOptions{})

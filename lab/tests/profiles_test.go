@@ -105,6 +105,18 @@ func TestProfileKindsConform(t *testing.T) {
 				s.profile(profileName, k.fixed, settings{"revision": number}, faults)
 			}
 
+			// There is nothing before the first one: a home loses its links, and what else
+			// was changed can only be told.
+			revision("0", k.failing)
+			if strings.HasPrefix(k.link, ownProfiles+"home-manager") {
+				s.deploy().require("rolled-back", 7)
+				if left := s.on("ls -d /home/admin/.only-0 " + k.link + "* 2>/dev/null || true"); left != "" {
+					t.Errorf("left of the first generation: %s", left)
+				}
+			} else {
+				s.deploy().require("rollback-failed", 8).requireFailure("there was nothing in profile app before")
+			}
+
 			revision("1", nil)
 			first := s.deploy().require("committed", 0)
 			one := s.standing(k)

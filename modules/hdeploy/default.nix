@@ -77,9 +77,10 @@ in
       restartIfChanged = false;
       unitConfig = {
         ConditionPathExists = [
-          "/var/lib/hdeploy/transaction.json"
+          "|/var/lib/hdeploy/transaction.json"
           "!/run/hdeploy/lock"
         ];
+        ConditionPathExistsGlob = "|/var/lib/hdeploy/per-profile/*/transaction.json";
         DefaultDependencies = false;
         IgnoreOnIsolate = true;
         WantsMountsFor = "/boot /nix/store /nix/var /var/lib/hdeploy";

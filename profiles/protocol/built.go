@@ -1,6 +1,9 @@
 package protocol
 
-import "encoding/json"
+import (
+	"encoding/json"
+	"slices"
+)
 
 // MethodBuilt keeps what was built on the host from being collected and describes it:
 // BuiltRequest -> Toplevel. Where it is not whole, the error has [CodeMissing], and it
@@ -46,4 +49,11 @@ type NixSettingsRequest struct{}
 // a client that it trusts, by name. One that is not set there is empty.
 type NixSettings struct {
 	Settings map[string]string `json:"settings"`
+}
+
+// IsNixSetting reports whether NixSettings can have a name: that of a setting that means
+// something only on the machine whose nix.conf has it. No other one may be taken from a
+// host: Nix here would load what plugin-files names, and send what netrc-file has.
+func IsNixSetting(name string) bool {
+	return slices.Contains([]string{"builders", "cores", "max-jobs", "post-build-hook", "substituters", "trusted-public-keys"}, name)
 }

@@ -24,6 +24,8 @@ type ProfileRequest struct {
 
 // ProfileFacts are what is true of a profile beyond what it points at.
 type ProfileFacts struct {
+	// Kind is what the closures of the profile are.
+	Kind string `json:"kind"`
 	// Link is the profile's link on the host.
 	Link string `json:"link"`
 	// Lingers says that units of the owner's manager outlive a login.
