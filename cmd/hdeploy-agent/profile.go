@@ -78,8 +78,6 @@ func (a agent) forProfile(ctx context.Context, p protocol.ProfileRequest, emit f
 		return decoded(p.Params, func(r protocol.FactsRequest) (any, error) { return of.facts(ctx, r) })
 	case protocol.MethodStart:
 		return decoded(p.Params, func(r protocol.StartRequest) (any, error) { return of.start(ctx, r) })
-	case protocol.MethodPush:
-		return decoded(p.Params, func(r protocol.PushRequest) (any, error) { return of.push(ctx, r) })
 	case protocol.MethodRollbackPlan:
 		return decoded(p.Params, func(r protocol.RollbackRequest) (any, error) { return of.rollbackPlan(ctx, r) })
 	case protocol.MethodBuilt:

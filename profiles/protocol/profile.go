@@ -7,7 +7,7 @@ import (
 )
 
 // MethodProfile asks any other method about one profile that is no NixOS system:
-// ProfileRequest -> what that method answers. Facts, push, start, watch, confirm,
+// ProfileRequest -> what that method answers. Facts, start, watch, confirm,
 // abort, log, recall and the history are known of such a profile.
 const MethodProfile = "profile"
 
