@@ -3,6 +3,7 @@ package deploy
 import (
 	"strings"
 
+	"github.com/hbohlen/hdeploy/hosts"
 	"github.com/hbohlen/hdeploy/profiles/protocol"
 )
 
@@ -16,9 +17,9 @@ func (h *hostRun) checkMachine(f protocol.Facts) error {
 	case f.MachineID == "":
 		return refused(h.Name, "identity", h.ssh("cat /etc/machine-id"), "the host's machine-id cannot be read, and %s says that it is %s", h.knewMachine(), h.MachineID)
 	}
-	anew := "hdeploy trust " + h.Name + " --replace"
-	if h.Origins.Said("machine_id") {
-		anew = "hdeploy trust " + h.Name
+	anew := "hdeploy trust " + h.Name
+	if h.machineRecorded() {
+		anew += " --replace"
 	}
 	return refused(h.Name, "identity",
 		"correct the address of "+h.Name+" in deploy.toml\n"+anew+"  # if the host was installed anew",
@@ -27,10 +28,17 @@ func (h *hostRun) checkMachine(f protocol.Facts) error {
 
 // knewMachine is who says which machine the host is.
 func (h *hostRun) knewMachine() string {
-	if h.Origins.Said("machine_id") {
-		return "deploy.toml"
+	if h.machineRecorded() {
+		return "hdeploy trust"
 	}
-	return "hdeploy trust"
+	return "deploy.toml"
+}
+
+// machineRecorded says that the machine-id is the one that Trust has recorded, which
+// it may replace.
+func (h *hostRun) machineRecorded() bool {
+	from := h.Origins["machine_id"]
+	return len(from) == 0 || from[0].Level == hosts.LevelRecorded
 }
 
 // checkName refuses a host that is called otherwise than its new system: the address

@@ -20,6 +20,8 @@ const machineOne, machineTwo = "0123456789abcdef0123456789abcdef", "fedcba987654
 func TestTheMachineProvesItself(t *testing.T) {
 	written := hosts.Origins{}
 	written.Say("machine_id", hosts.Origin{Level: "hosts.web1"})
+	recorded := hosts.Origins{}
+	recorded.Say("machine_id", hosts.Origin{Level: hosts.LevelRecorded, File: "/state/machines/web1.json"})
 	for _, test := range []struct {
 		pinned, found string
 		origins       hosts.Origins
@@ -29,6 +31,7 @@ func TestTheMachineProvesItself(t *testing.T) {
 		{machineOne, machineOne, written, "", ""},
 		{machineOne, machineTwo, written, "its machine-id is " + machineTwo + ", deploy.toml says " + machineOne, "hdeploy trust web1  #"},
 		{machineOne, machineTwo, nil, "its machine-id is " + machineTwo + ", hdeploy trust says " + machineOne, "hdeploy trust web1 --replace"},
+		{machineOne, machineTwo, recorded, "its machine-id is " + machineTwo + ", hdeploy trust says " + machineOne, "hdeploy trust web1 --replace"},
 		{machineOne, "", written, "cannot be read", "web1"},
 		{machineOne, "x\x1b[2J", written, "another machine", "web1"},
 	} {
