@@ -144,7 +144,7 @@ func (h *hostRun) key() string {
 	if h.profile.Name == "" || h.profile.Name == "system" {
 		return h.Name
 	}
-	return h.Name + "." + h.profile.Name
+	return h.Name + ":" + h.profile.Name // no name has a colon
 }
 
 // askLater asks for the facts of the other profiles over the connection of the first.

@@ -3,6 +3,7 @@ package deploy
 import (
 	"errors"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/hbohlen/hdeploy/deploy/event"
@@ -104,5 +105,17 @@ func TestTheNextCommandNamesTheProfile(t *testing.T) {
 	home.run.Action = transaction.Rollback
 	if got := home.again(); got != "hdeploy rollback web1 --profile home" {
 		t.Errorf("got %q", got)
+	}
+}
+
+func TestProfilesAreNotActivatedForASystemThatIsOnlyBooted(t *testing.T) {
+	lead, _ := two(t, GoalTransact)
+	if err := lead.bootedApart(); err != nil {
+		t.Fatal(err)
+	}
+	lead.bootInstead = "switch inhibitors differ"
+	var f *Failure
+	if err := lead.bootedApart(); !errors.As(err, &f) || f.Code != CodeRefused || !strings.Contains(f.Cause.Error(), "inhibitors") {
+		t.Errorf("got %v", err)
 	}
 }

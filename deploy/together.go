@@ -42,6 +42,9 @@ func (h *hostRun) deployAll(ctx context.Context) error {
 			return p.blame(h, err)
 		}
 	}
+	if err := h.bootedApart(); err != nil {
+		return err
+	}
 	if h.keeps() {
 		return refused(h.Name, "judge", h.again(), "%s leaves one failed system for a person to look at, and cannot leave one of several profiles that belong together", h.keptBy())
 	}
@@ -61,6 +64,18 @@ func (h *hostRun) deployAll(ctx context.Context) error {
 		return nil
 	}
 	return t.transact(ctx)
+}
+
+// bootedApart refuses a system that is only booted, where other profiles would be
+// activated beside the old one, and kept.
+func (h *hostRun) bootedApart() error {
+	for _, p := range h.all() {
+		if p.bootInstead != "" {
+			return refused(h.Name, "judge", "hdeploy boot "+h.Name+"  # and, after a reboot, switch",
+				"the system can only be booted (%s), and its other profiles would be activated beside the one that runs", p.bootInstead)
+		}
+	}
+	return nil
 }
 
 // blame makes err the failure of the profile, and the host's.

@@ -28,7 +28,7 @@ func TestProfilesOfAHost(t *testing.T) {
 	for _, p := range lead.all() {
 		keys = append(keys, p.key()+" "+p.Attribute+" "+p.kind())
 	}
-	want := []string{"web1 nixosConfigurations.web1.config.system.build.toplevel nixos", "web1.home a home-manager", "web1.app b custom"}
+	want := []string{"web1 nixosConfigurations.web1.config.system.build.toplevel nixos", "web1:home a home-manager", "web1:app b custom"}
 	if !slices.Equal(keys, want) || lead.of != nil || lead.later[0].of == nil {
 		t.Errorf("the profiles are %q", keys)
 	}

@@ -15,7 +15,7 @@ import (
 )
 
 // hostName is what may be part of a root's name.
-var hostName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,252}$`)
+var hostName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9:._-]{0,252}$`)
 
 // built keeps what was built here, and then looks whether it is whole: a path that is
 // valid under a root stays valid.

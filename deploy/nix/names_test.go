@@ -14,7 +14,8 @@ func TestNames(t *testing.T) {
 		says         string
 	}{
 		{"some", `echo '["web1","web 2","\u001b[2J"]'`, []string{"web1", "web 2", ""}, ""},
-		{"no such output", `echo "error: flake 'path:/x' does not provide attribute 'nixosConfigurations'" >&2; exit 1`, nil, ""},
+		{"no such output", `echo '[]'`, nil, ""},
+		{"no such output of an older nix", `[ "$1" = --version ] && echo "nix (Nix) 2.18.1" && exit; echo "error: flake 'path:/x' does not provide attribute 'nixosConfigurations'" >&2; exit 1`, nil, ""},
 		{"a broken flake", `[ "$1" = --version ] && echo "nix (Nix) 2.26.3" && exit; echo "error: syntax error" >&2; exit 1`, nil, "syntax error"},
 		{"an old nix", `[ "$1" = --version ] && echo "nix (Nix) 2.3.16" && exit; echo "error: no such command" >&2; exit 1`, nil, "2.3.16"},
 		{"no list", `echo '{}'`, nil, "read the answer"},
@@ -26,7 +27,7 @@ func TestNames(t *testing.T) {
 			if !reflect.DeepEqual(got, c.want) || (err != nil) != (c.says != "") || err != nil && !strings.Contains(err.Error(), c.says) {
 				t.Errorf("got %q, %v", got, err)
 			}
-			if asked := calls(t, n); !strings.Contains(asked, "/srv/flake#nixosConfigurations\n--apply\nbuiltins.attrNames\n--impure\n") {
+			if asked := calls(t, n); !strings.Contains(asked, "/srv/flake#.\n--apply\nflake: builtins.attrNames (flake.nixosConfigurations or { })\n--impure\n") {
 				t.Errorf("asked %q", asked)
 			}
 		})

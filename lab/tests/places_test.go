@@ -351,9 +351,10 @@ func TestProfilesAreBuiltElsewhere(t *testing.T) {
 			continue
 		}
 		t.Run(k.name, func(t *testing.T) {
+			// Of a revision that no other test builds here.
 			s := newSite(t, lab.HostOptions{})
 			s.inventory.Lines, s.inventory.Tables = "user = \"admin\"\nbuild = \"host\"\nsystem = false", profileTable+k.lines
-			s.profile(profileName, k.fixed, settings{"revision": "1"})
+			s.profile(profileName, k.fixed, settings{"revision": "1-elsewhere"})
 			r := s.deploy().require("committed", 0)
 			if got := s.standing(k); !strings.HasPrefix(got.active, "1") || got.closure != r.Outcome.Closure {
 				t.Errorf("after the deployment of %s: %+v", r.Outcome.Closure, got)
@@ -364,7 +365,7 @@ func TestProfilesAreBuiltElsewhere(t *testing.T) {
 			s.inventory.Lines, s.inventory.Tables = "user = \"admin\"\nbuild = \"builder\"", profileTable+k.lines
 			s.newBuilder()
 			s.configure(bulk("system"))
-			s.profile(profileName, k.fixed, settings{"revision": "2"})
+			s.profile(profileName, k.fixed, settings{"revision": "2-elsewhere"})
 			s.deploy().require("committed", 0)
 			if got := s.standing(k); !strings.HasPrefix(got.active, "2") {
 				t.Errorf("after the deployment of both: %+v", got)
@@ -375,7 +376,7 @@ func TestProfilesAreBuiltElsewhere(t *testing.T) {
 			// Both on the host.
 			s.inventory.Lines = "build = \"host\""
 			s.configure(bulk("both"))
-			s.profile(profileName, k.fixed, settings{"revision": "3"})
+			s.profile(profileName, k.fixed, settings{"revision": "3-elsewhere"})
 			s.deploy().require("committed", 0)
 			if got := s.standing(k); !strings.HasPrefix(got.active, "3") {
 				t.Errorf("after the deployment of both: %+v", got)
