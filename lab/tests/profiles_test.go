@@ -21,9 +21,12 @@ type profileKind struct {
 	lines, link string
 	// fixed are the settings of the closure beside its revision and its faults.
 	fixed settings
-	// failing, checked and holding are faults: an activation that fails, a check that
-	// fails, none where the kind has none.
+	// failing and checked are faults: an activation that fails, a check that fails, none
+	// where the kind has none. says is what is told of them.
 	failing, checked settings
+	says             [2]string
+	// system says that it is the host's NixOS system.
+	system bool
 }
 
 const (
@@ -34,7 +37,7 @@ const (
 )
 
 func profileKinds() []profileKind {
-	return []profileKind{
+	kinds := []profileKind{
 		{name: "home-manager", lines: "kind = \"home-manager\"\nuser = \"admin\"\n", link: ownProfiles + "home-manager",
 			fixed: settings{"kind": "home-manager"}, failing: settings{"exit": 3}},
 		{name: "home-manager-legacy", lines: "kind = \"home-manager\"\nuser = \"admin\"\n", link: ownProfiles + "home-manager",
@@ -47,7 +50,15 @@ func profileKinds() []profileKind {
 			fixed: settings{"kind": "deploy-rs"}, failing: settings{"exit": 3}},
 		{name: "deploy-rs-home", lines: "kind = \"deploy-rs\"\nuser = \"admin\"\n", link: ownProfiles + "home-manager",
 			fixed: settings{"kind": "deploy-rs", "wraps": "home-manager"}, failing: settings{"exit": 3}},
+		{name: "nixos", link: "/nix/var/nix/profiles/system", system: true, failing: settings{"activateExit": 3}, checked: settings{"failUnit": "at-once"},
+			says: [2]string{"activation script failed", "lab-failing.service"}},
 	}
+	for i := range kinds {
+		if !kinds[i].system {
+			kinds[i].says = [2]string{"the activation program failed", "check of app"}
+		}
+	}
+	return kinds
 }
 
 // profile writes the closure of a profile.
@@ -74,11 +85,15 @@ type standing struct{ active, generation, closure, generations string }
 func (s *site) standing(k profileKind) standing {
 	s.t.Helper()
 	home := "/home/" + owner
+	active := func() string { return s.on("cat " + home + "/lab-" + profileName + " 2>/dev/null || true") }
+	if k.system {
+		active = func() string { return s.on("cat /run/lab-marker 2>/dev/null || true") }
+	}
 	if strings.HasPrefix(k.link, "/nix") {
 		home = "/root"
 	}
 	return standing{
-		active:      s.on("cat " + home + "/lab-" + profileName + " 2>/dev/null || true"),
+		active:      active(),
 		generation:  s.on("readlink " + k.link + " || true"),
 		closure:     s.on("readlink -f " + k.link + " || true"),
 		generations: s.on("ls -d " + k.link + "-*-link 2>/dev/null || true"),
@@ -104,11 +119,22 @@ func TestProfileKindsConform(t *testing.T) {
 			revision := func(number string, faults settings) {
 				s.profile(profileName, k.fixed, settings{"revision": number}, faults)
 			}
+			rollback := []string{"--profile", profileName, "--yes"}
+			if k.system {
+				declared = ""
+				s.inventory.Lines, s.inventory.Tables = "", ""
+				revision = s.faulty
+				rollback = []string{"--yes"}
+			}
 
 			// There is nothing before the first one: a home loses its links, and what else
 			// was changed can only be told.
+			before := s.standing(k)
 			revision("0", k.failing)
-			if strings.HasPrefix(k.link, ownProfiles+"home-manager") {
+			if k.system {
+				s.deploy().require("rolled-back", 7)
+				s.requireStanding(k, before) // it came with the host
+			} else if strings.HasPrefix(k.link, ownProfiles+"home-manager") {
 				s.deploy().require("rolled-back", 7)
 				if left := s.on("ls -d /home/admin/.only-0 " + k.link + "* 2>/dev/null || true"); left != "" {
 					t.Errorf("left of the first generation: %s", left)
@@ -134,12 +160,12 @@ func TestProfileKindsConform(t *testing.T) {
 			}
 
 			revision("3", k.failing)
-			s.deploy().require("rolled-back", 7).requireFailure("the activation program failed")
+			s.deploy().require("rolled-back", 7).requireFailure(k.says[0])
 			s.requireStanding(k, two)
 
 			if k.checked != nil {
 				revision("4", k.checked)
-				s.deploy().require("rolled-back", 7).requireFailure("check of app")
+				s.deploy().require("rolled-back", 7).requireFailure(k.says[1])
 				s.requireStanding(k, two)
 			}
 
@@ -187,7 +213,7 @@ func TestProfileKindsConform(t *testing.T) {
 			s.requireStanding(k, again)
 
 			// A person goes back to what was confirmed before.
-			s.run("rollback", "--profile", profileName, "--yes").require("committed", 0)
+			s.run("rollback", rollback...).require("committed", 0)
 			if active := s.standing(k).active; !strings.HasPrefix(active, "6") {
 				t.Errorf("after a rollback %q is active", active)
 			}
