@@ -119,3 +119,12 @@ func TestProfilesAreNotActivatedForASystemThatIsOnlyBooted(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// A host whose system comes from elsewhere has none in the flake to be asked for.
+func TestOnlySystemsThatAreDeployedAreAskedFor(t *testing.T) {
+	whole, homes := hosts.NewHost("web1"), hosts.NewHost("web2")
+	homes.Profiles = []hosts.Profile{{Name: "home", Kind: hosts.KindHomeManager, User: "ann"}}
+	if got := systemsOf([]hosts.Host{whole, homes}); len(got) != 1 || got[0].Host != "web1" {
+		t.Errorf("asked for %+v", got)
+	}
+}

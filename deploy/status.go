@@ -111,11 +111,22 @@ func (r StatusRequest) evaluate(ctx context.Context) (map[string]nix.Evaluated, 
 		return nil, failures
 	}
 	program.Extra = slices.Concat([]string{"--no-write-lock-file"}, r.Nix) // a question changes nothing here either
-	attributes := make([]nix.Attribute, len(r.Hosts))
-	for i, h := range r.Hosts {
-		attributes[i] = systemOf(h)
+	attributes := systemsOf(r.Hosts)
+	if len(attributes) == 0 {
+		return nil, nil
 	}
 	return evaluateEach(ctx, program, r.Flake, attributes, nil)
+}
+
+// systemsOf are the questions for the systems of those hosts whose system is deployed.
+func systemsOf(all []hosts.Host) []nix.Attribute {
+	var attributes []nix.Attribute
+	for _, h := range all {
+		if len(h.Profiles) == 0 || slices.ContainsFunc(h.Profiles, isSystem) {
+			attributes = append(attributes, systemOf(h))
+		}
+	}
+	return attributes
 }
 
 // evaluateEach evaluates what can be evaluated; on is as in [nix.Nix.Evaluate].
