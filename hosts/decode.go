@@ -60,11 +60,7 @@ func (s *section) refuseUnknownKeys() {
 		if slices.Contains(s.known, f.name) {
 			continue
 		}
-		suggestion := ""
-		if like := closest(f.name, s.known); like != "" {
-			suggestion = like
-		}
-		s.d.fail(f.at, suggestion, "unknown key %q in %s", f.name, s.where)
+		s.d.fail(f.at, s.meant(f.name), "unknown key %q in %s", f.name, s.where)
 	}
 }
 
