@@ -4,6 +4,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/hbohlen/hdeploy/deploy/event"
+	"github.com/hbohlen/hdeploy/deploy/nix"
 	"github.com/hbohlen/hdeploy/hosts"
 	"github.com/hbohlen/hdeploy/profiles/transaction"
 )
@@ -19,6 +20,11 @@ type Request struct {
 	Flake string
 	// Nix are arguments for evaluation and build, such as --override-input.
 	Nix []string
+	// Prebuilt are the closures of hosts that are neither evaluated nor built here, by
+	// host; nil where the flake decides.
+	Prebuilt map[string]Prebuilt
+	// Effect says that an effect of Hercules CI runs this, which the deployment may end.
+	Effect bool
 	// Goal is how far the run goes. Action, Keep, Automatic and Force are as in
 	// [transaction.Plan], and mean nothing to another goal than a transaction.
 	Goal             Goal
@@ -47,6 +53,17 @@ type Request struct {
 	Secrets *Secrets
 	Events  event.Sink
 	Log     zerolog.Logger
+}
+
+// Prebuilt is a closure that is in the store of the machine here.
+type Prebuilt struct {
+	// Closure is its store path.
+	Closure string
+	// Manifest is what the configuration behind it says; nil where nobody knows. It is
+	// what `lib.expectations` of hdeploy's flake makes.
+	Manifest *nix.Manifest
+	// Revision is the commit that it was built from, Branch the branch; both are claims.
+	Revision, Branch string
 }
 
 // Report is how every selected host ended, in the order of the request.

@@ -95,6 +95,21 @@ type Host struct {
 	// AutoRollback takes a system back that failed its trial. MagicRollback demands
 	// that the confirmation comes over a new connection.
 	AutoRollback, MagicRollback bool
+	// Mode is who confirms a new system: the deployer over a new connection, or the host
+	// itself, where it deploys itself. The rest of these is for the host itself.
+	Mode ConfirmMode
+	// Witness is another host of the inventory, which dials in from outside; empty for
+	// none. Outward are URLs (https) that the new system must reach. OnUnknown is what becomes
+	// of one that was not proven to let traffic in: "changed", "rollback" or "commit".
+	Witness   string
+	Outward   []string
+	OnUnknown string
+	// RestartAgent is when the agent of Hercules CI is restarted: "switch", as the
+	// activation does it, or "last", after everything else was judged.
+	RestartAgent string
+	// Drain is how long the host's own CI agent may go on with what it builds, before
+	// the change; zero to go on at once.
+	Drain time.Duration
 	// MachineID is the machine-id that the host must have, empty where none is pinned.
 	MachineID string
 	// Profiles are deployed in this order. There is at least one.
@@ -102,6 +117,16 @@ type Host struct {
 	// Origins are where the settings were said; see [Effective].
 	Origins Origins
 }
+
+// ConfirmMode is who confirms a new system.
+type ConfirmMode string
+
+// The modes. ModeAuto finds out whether the host deploys itself.
+const (
+	ModeAuto   ConfirmMode = "auto"
+	ModeRemote ConfirmMode = "remote"
+	ModeSelf   ConfirmMode = "self"
+)
 
 // Where a closure is built, beside another host.
 const (

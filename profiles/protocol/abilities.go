@@ -12,7 +12,7 @@ import (
 // ignore, has the tag `needs:"ability"`: [Client.Call] does not send it to an agent
 // without that ability. A field that an old agent may ignore has `needs:"-"`. A new
 // method needs no ability: an old agent refuses it by itself.
-func abilities() []string { return nil }
+func abilities() []string { return []string{"alone"} }
 
 // Own is the banner of this program.
 func Own() Hello { return Hello{Protocol: Version, Program: Release, Extensions: abilities()} }

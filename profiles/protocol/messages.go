@@ -7,6 +7,7 @@ import (
 	"github.com/hbohlen/hdeploy/profiles"
 	"github.com/hbohlen/hdeploy/profiles/bootloader"
 	"github.com/hbohlen/hdeploy/profiles/probe"
+	"github.com/hbohlen/hdeploy/profiles/reach"
 	"github.com/hbohlen/hdeploy/profiles/transaction"
 )
 
@@ -138,6 +139,7 @@ type StartRequest struct {
 	Force     bool               `json:"force,omitempty"`
 
 	LastResort transaction.LastResort `json:"last_resort,omitempty"`
+	Alone      *transaction.Alone     `json:"alone,omitempty" needs:"alone"`
 }
 
 // WatchRequest follows a transaction until it is final or, where Judged is set,
@@ -220,4 +222,7 @@ type Status struct {
 	// restarted as its last resort.
 	Untouched    bool `json:"untouched,omitempty"`
 	HasRestarted bool `json:"has_restarted,omitempty"`
+	// Alone says that the host decides by itself, Proof what it could prove.
+	Alone bool         `json:"alone,omitempty"`
+	Proof *reach.Proof `json:"proof,omitempty"`
 }

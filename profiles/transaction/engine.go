@@ -55,6 +55,8 @@ type Engine struct {
 	Host  Host
 	// Restarter is needed for the action [Reboot] only.
 	Restarter Restarter
+	// Prover is needed where the host decides alone only.
+	Prover Prover
 	// Comparer asks the probes on the previous system; nil where nobody does.
 	Comparer Comparer
 	// Log is told each state that is driven, for the journal; nil for nobody.
@@ -92,6 +94,8 @@ type Plan struct {
 	// LastResort and Program are as in [Record].
 	LastResort LastResort
 	Program    *Program
+	// Alone is as in [Record].
+	Alone *Alone
 }
 
 // LockedError says that another transaction holds the host.
@@ -192,7 +196,7 @@ func (e Engine) draft(p Plan) (*Record, error) {
 	return &Record{
 		ID: p.ID, State: Prepared, BootID: e.Clock.BootID(), Deployer: p.Deployer, Revision: p.Revision,
 		Action: p.Action, Keep: p.Keep, Dirty: p.Dirty, Tree: p.Tree, Rejects: p.Rejects,
-		Agent: p.Agent, Profile: p.Profile, New: p.New, Limits: p.Limits, Probes: p.Probes, LastResort: p.LastResort, Program: p.Program,
+		Agent: p.Agent, Profile: p.Profile, New: p.New, Limits: p.Limits, Probes: p.Probes, LastResort: p.LastResort, Program: p.Program, Alone: p.Alone,
 		Previous:   Previous{Running: running, Profile: at, Newest: newest, Boots: boots},
 		Started:    e.Clock.Wall(),
 		Steps:      []Step{{State: Prepared, At: e.Clock.Wall()}},

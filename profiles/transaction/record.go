@@ -8,6 +8,7 @@ import (
 
 	"github.com/hbohlen/hdeploy/profiles"
 	"github.com/hbohlen/hdeploy/profiles/probe"
+	"github.com/hbohlen/hdeploy/profiles/reach"
 )
 
 // Instant is a point in time that survives clock jumps, suspends and reloads of
@@ -108,6 +109,7 @@ const (
 	ActivationFailed Cause = "activation" // it could not be activated
 	ProbeFailed      Cause = "probe"      // a probe on the host or from the deployer failed
 	PersonAborted    Cause = "person"     // a person wanted the old system back
+	NotReachable     Cause = "reach"      // alone, the host could not prove what it must
 	CommitFailed     Cause = "commit"     // profile or boot loader could not be moved
 	NobodyConfirmed  Cause = "silence"    // the deadline passed
 	HostRestarted    Cause = "restart"    // power, or a reboot, came in between
@@ -118,7 +120,7 @@ const (
 // Rejects says whether the cause is a verdict about the system itself: silence, a
 // loss of power or a lost deployer say nothing about it.
 func (c Cause) Rejects() bool {
-	return c == ActivationFailed || c == ProbeFailed || c == PersonAborted
+	return c == ActivationFailed || c == ProbeFailed || c == PersonAborted || c == NotReachable
 }
 
 // Step is a state that a transaction was in, and since when.
@@ -178,6 +180,12 @@ type Record struct {
 
 	// Program is how the closure is activated, nil for a NixOS system.
 	Program *Program `json:"program,omitempty"`
+
+	// Alone is how the host decides by itself, nil where a deployer confirms; Proof is
+	// what it could prove then, and RestartedLast are the units that were restarted last.
+	Alone         *Alone       `json:"alone,omitempty"`
+	Proof         *reach.Proof `json:"proof,omitempty"`
+	RestartedLast []string     `json:"restarted_last,omitempty"`
 
 	// LastResort is what the host may do where going back did not help. HasRestarted
 	// says that it did; SeeBy is by when a deployer must be seen after a rollback,
