@@ -2,7 +2,7 @@
 # hosts to one from the flake's outputs to the answer. Only what is named here is forced.
 reading: wanted: outputs:
 let
-  inherit (reading) expectations secret strings text version;
+  inherit (reading) enabled expectations secret strings text version;
   inherit (builtins)
     attrNames elemAt filter foldl' genList head isAttrs length listToAttrs map match
     removeAttrs substring tail trace;
@@ -65,7 +65,25 @@ let
         };
       loginKeys = if users == null then null else keyCount (users.${login} or { });
       home = text (users.${login}.home or null);
+      configurations = take 500 (attrNames configurations);
+      sshd = enabled (config.services.openssh or null) (service: {
+        ports = filter builtins.isInt
+          ((service.ports or [ ]) ++ map (listen: listen.port or null) (service.listenAddresses or [ ]));
+        rootLogin = text (service.settings.PermitRootLogin or null);
+      });
+      agent = enabled (config.services.hdeploy or null) (service: {
+        users = strings (service.users or [ ]);
+        requirePassword = service.requirePassword or false;
+      });
+      sudo = isEnabled [ (config.security.sudo or null) (config.security.sudo-rs or null) ];
+      doas = isEnabled [ (config.security.doas or null) ];
+      herculesRestarts = services.hercules-ci-agent.restartIfChanged or null;
     };
+
+  # null where none of the options exists.
+  isEnabled = options:
+    let known = filter (option: option != null) options; in
+    if known == [ ] then null else builtins.any (option: option.enable or false) known;
 
   configurations = outputs.nixosConfigurations or { };
 

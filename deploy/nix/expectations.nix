@@ -82,4 +82,4 @@ let
       expectations = expectations config;
     };
 in
-{ inherit expectations manifest secret strings text version; }
+{ inherit enabled expectations manifest secret strings text version; }
