@@ -388,6 +388,9 @@ func (h *hostRun) finish(ctx context.Context) event.Outcome {
 			o.Generation = s.Generation
 		}
 	}
+	if h.unsure {
+		o.Transaction = h.id
+	}
 	o.Journal = h.unitLogs()
 	if b := h.back; b != nil {
 		o.Running, o.Boots, o.Generation = b.Running, b.Boots.System, b.Profile.Number

@@ -39,7 +39,7 @@ func restartedAnyway(toplevel, unit string) string {
 	return "restart_agent = \"last\", but the activation restarts " + unit + " all the same where it changed: its unit lacks X-RestartIfChanged=false"
 }
 
-const restartRemedy = "set systemd.services.hercules-ci-agent.restartIfChanged = false, or services.hdeploy.ciAgent.restartLast = true, in the configuration"
+const restartRemedy = "set systemd.services.hercules-ci-agent.restartIfChanged = false, or services.ci.herculesCI.restartLast = true, in the configuration"
 
 // noteRestart warns of a new system whose activation would not leave the agent alone.
 func (h *hostRun) noteRestart() {
