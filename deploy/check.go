@@ -361,6 +361,11 @@ func (c *checkup) newSystem(ctx context.Context) {
 	for _, check := range []func() error{c.checkSystem, c.checkBootRoom, func() error { return c.checkRoom(ctx) }} {
 		c.obstacle(check())
 	}
+	for _, unit := range c.restartLast() {
+		if why := restartedAnyway(c.system.OutPath, unit); why != "" {
+			c.find(event.Warning, "restart", restartRemedy, "%s", why)
+		}
+	}
 	if c.bootInstead != "" {
 		c.find(event.Remark, "judge", "", "it would be booted, not switched to: %s", c.bootInstead)
 	}
