@@ -32,6 +32,7 @@
 #   after             units that the agent starts after ("network-online.target opnix-secrets.service")
 #   wanted            false: nothing starts the agent at boot (true)
 #   restartSec        seconds between restarts (120)
+#   stopSec           seconds until what is left of a stopped agent is killed (90)
 #   restartIfChanged  false: a switch leaves the running agent alone (true)
 #   labelRevision     true: the revision is among the agent's labels, so that each revision restarts it
 #   restarter         false: no path unit restarts the agent restarterDelay seconds (10) after its files were touched
@@ -81,6 +82,7 @@ let
     after = "network-online.target opnix-secrets.service";
     wanted = true;
     restartSec = 120;
+    stopSec = 90;
     restartIfChanged = true;
     labelRevision = false;
     restarter = true;
@@ -344,6 +346,7 @@ let
     Environment=LAB_HANDSHAKE=${toString hercules.handshake} LAB_PAUSE=${toString hercules.pause} LAB_TASKS=${toString hercules.tasks}
     Restart=on-failure
     RestartSec=${toString hercules.restartSec}
+    TimeoutStopSec=${toString hercules.stopSec}
     OOMPolicy=continue
     LimitSTACK=256M
     CapabilityBoundingSet=
@@ -510,7 +513,7 @@ in
       if herculesEnabled then
         [
           "grep -q '^hercules-ci-agent:' /etc/passwd || useradd --system --user-group --home-dir ${baseDirectory} --no-create-home --shell /usr/sbin/nologin hercules-ci-agent"
-          "for directory in ${baseDirectory} ${secretsDirectory} ${baseDirectory}/secretState ${baseDirectory}/work; do"
+          "for directory in ${baseDirectory} ${secretsDirectory} ${baseDirectory}/secretState ${settings.workDirectory} ${settings.workDirectory}/queue; do"
           "  [ -d \"$directory\" ] || install -d -m 0700 -o hercules-ci-agent -g hercules-ci-agent \"$directory\""
           "done"
           "grep -v hercules-ci.com /etc/hosts >/etc/hosts.lab-new"
