@@ -121,8 +121,7 @@ func requireTakenBack(t *testing.T, r *transaction.Record, cause transaction.Cau
 // strays are what a deployment could leave beside what a snapshot has: processes, mounts, files in /run.
 func (s *ciSite) strays() string {
 	s.t.Helper()
-	return s.on(`pgrep -af '[h]deploy' | sed 's/^[0-9]* //' | sort
+	return s.on(`for p in /proc/[0-9]*; do readlink "$p/exe"; done | grep hdeploy | sort
 awk '{print $5}' /proc/1/mountinfo | sort
 [ ! -e /run/hdeploy ] || find /run/hdeploy -type f -o -type s | grep -Ev '/(record|baseline|activation)[^/]*$' | sed 's#/run/hdeploy/[^/]*/#/run/hdeploy/ID/#' | sort`)
 }
-
