@@ -15,10 +15,10 @@ import (
 	"github.com/hbohlen/hdeploy/profiles/transaction"
 )
 
-// Restart implements [transaction.Prover]. On the new system it restarts what the
+// RestartLast implements [transaction.Prover]. On the new system it restarts what the
 // activation has left as it was; on the previous one whatever the two systems have
 // differently, since there it is the trial that has restarted it.
-func (h Host) Restart(ctx context.Context, r transaction.Record) ([]string, error) {
+func (h Host) RestartLast(ctx context.Context, r transaction.Record) ([]string, error) {
 	running, _, err := h.Look(r.Profile)
 	if err != nil {
 		return nil, err
@@ -169,4 +169,3 @@ func notRunning(names []string, units map[string]systemd.Unit) (down []string, m
 	}
 	return down, moving
 }
-

@@ -39,9 +39,9 @@ type Prover interface {
 	// Prove says what the host can prove about r.New, which runs. It waits for a witness
 	// until ctx ends.
 	Prove(ctx context.Context, r Record) reach.Proof
-	// Restart restarts those of r.Alone.RestartLast whose unit is another in the running
+	// RestartLast restarts those of r.Alone.RestartLast whose unit is another in the running
 	// system than what runs, and names them. It may be called for the previous system.
-	Restart(ctx context.Context, r Record) ([]string, error)
+	RestartLast(ctx context.Context, r Record) ([]string, error)
 }
 
 // What is asked of a host is capped: each of it is a program or a connection as root.

@@ -173,7 +173,7 @@ func (e Engine) restartLast(ctx, bound context.Context, r Record, units []string
 		return err
 	}
 	restarting, cancel := context.WithTimeout(bound, lastLimit)
-	restarted, failure := e.Prover.Restart(restarting, r)
+	restarted, failure := e.Prover.RestartLast(restarting, r)
 	cancel()
 	var said []UnitLog
 	if failure != nil {
@@ -229,7 +229,7 @@ func (e Engine) restoreLast(ctx context.Context, r Record) error {
 	alone := *r.Alone
 	alone.RestartLast = r.RestartedLast
 	r.Alone = &alone
-	if _, err := e.Prover.Restart(ctx, r); err != nil {
+	if _, err := e.Prover.RestartLast(ctx, r); err != nil {
 		return fmt.Errorf("what the trial had restarted does not run as before: %v", err)
 	}
 	return nil
