@@ -190,6 +190,12 @@ func (s Settings) accepts(keyType string) bool {
 	return slices.Contains(algorithms, keyType)
 }
 
+// bothOff is for a keyword that only one of two releases of OpenSSH knows.
+func bothOff(was, is string) bool {
+	off := func(value string) bool { return value == "" || value == "no" || value == "none" }
+	return off(was) && off(is)
+}
+
 // compareSettings judges what became of one user's settings.
 func compareSettings(name string, before, now Login) Finding {
 	if before.Account == nil {
@@ -201,7 +207,7 @@ func compareSettings(name string, before, now Login) Finding {
 	var changed []string
 	for _, key := range decisive {
 		was, is := before.Settings.value(key), now.Settings.value(key)
-		if was != is {
+		if was != is && !bothOff(was, is) {
 			changed = append(changed, fmt.Sprintf("%s was %q, is %q", key, was, is))
 		}
 	}
