@@ -70,6 +70,8 @@
         };
       });
 
+      lib = import ./deploy/lib.nix { inherit self; };
+
       nixosModules.hdeploy =
         { lib, pkgs, ... }:
         {
@@ -91,5 +93,7 @@
       nixosConfigurations.hetzner-vps = nixpkgs.lib.nixosSystem {
         modules = [ ./hosts/servers/hetzner-vps ];
       };
+
+      herculesCI = self.lib.herculesCI { inherit self; };
     };
 }
