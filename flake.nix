@@ -31,7 +31,7 @@
             value = make nixpkgs.legacyPackages.${system};
           }) systems
         );
-      packages = import ./package.nix { src = self; };
+      packages = import ./modules/hdeploy/package.nix { src = self; };
     in
     {
       packages = forEachSystem (pkgs: packages pkgs // { default = (packages pkgs).hdeploy; });
