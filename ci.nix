@@ -3,7 +3,10 @@
 # there. This answers the same to those who look here:
 #
 #   nix eval -f ci.nix herculesCI.ciSystems
-{ ... }@arguments:
 {
-  herculesCI = (builtins.getFlake (toString ./.)).herculesCI arguments;
+  primaryRepo ? { },
+  ...
+}@arguments:
+{
+  herculesCI = (builtins.getFlake (toString ./.)).herculesCI (arguments // { inherit primaryRepo; });
 }

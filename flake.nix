@@ -77,6 +77,9 @@
         ];
       };
 
+      # What deploys hosts from CI: docs/examples.
+      lib = import ./deploy/lib.nix { inherit self; };
+
       nixosConfigurations.hetzner-vps = nixpkgs.lib.nixosSystem {
         modules = [
           opnix.nixosModules.default
@@ -113,6 +116,8 @@
           ];
         };
       });
+
+      herculesCI = self.lib.herculesCI { inherit self; };
 
       formatter = forEachSystem (pkgs: pkgs.nixfmt-tree);
     };

@@ -43,5 +43,5 @@ func readOneHost(c *cli.Context, s streams, more int) (oneHostOptions, error) {
 
 // request is what the engine takes for a host that needs no flake.
 func (o oneHostOptions) request(s streams) deploy.Request {
-	return deploy.Request{Hosts: []hosts.Host{o.host}, Deployer: deployer(s), Automatic: automatic(s)}
+	return deploy.Request{Hosts: []hosts.Host{o.host}, Deployer: deployer(s), Automatic: automatic(s), Effect: inEffect(s)}
 }

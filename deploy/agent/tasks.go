@@ -1,0 +1,14 @@
+package agent
+
+import (
+	"context"
+
+	"github.com/hbohlen/hdeploy/profiles/protocol"
+)
+
+// Tasks tells what a CI agent on the host works on.
+func (a *Agent) Tasks(ctx context.Context, r protocol.TasksRequest) (protocol.TasksResult, error) {
+	var result protocol.TasksResult
+	err := a.client.Client.Call(ctx, protocol.MethodTasks, r, &result, nil)
+	return result, err
+}
