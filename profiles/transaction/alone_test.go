@@ -293,7 +293,7 @@ func TestWhatWasRestartedLastIsRestartedOnTheWayBack(t *testing.T) {
 			t.Errorf("%s: %q", got.State, got.Notes)
 		}
 	})
-	t.Run("the host has booted since", func(t *testing.T) {
+	t.Run("the host has booted since, and only what runs tells which system", func(t *testing.T) {
 		r := newRig(t)
 		r.Engine.Prover = &prover{host: r.host}
 		r.put(RollingBack, func(now *Record) {
@@ -302,7 +302,7 @@ func TestWhatWasRestartedLastIsRestartedOnTheWayBack(t *testing.T) {
 		if err := r.drive(r.ctx(), id); err != nil {
 			t.Fatal(err)
 		}
-		if got := r.load(); got.State != RolledBack || r.host.called("restart last") != 0 {
+		if got := r.load(); got.State != RolledBack || r.host.called("restart last") != 1 || r.host.called("restore") != 0 {
 			t.Errorf("%s after %v", got.State, r.host.calls)
 		}
 	})
