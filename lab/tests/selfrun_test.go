@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/hbohlen/hdeploy/deploy/event"
+	"github.com/hbohlen/hdeploy/lab"
 	"github.com/hbohlen/hdeploy/lab/deployer"
 )
 
@@ -77,7 +78,7 @@ func (s self) ends(r *deployer.Run, word string, code int) *event.Outcome {
 // begun is how many transactions the host has begun.
 func (s self) begun() string {
 	s.t.Helper()
-	return s.on(`sed -n 's/.*"number":\([0-9]*\).*/\1/p' /var/lib/hdeploy/transaction.json`)
+	return s.on(`sed -n 's/.*"id":"[a-z0-9]*","number":\([0-9]*\),"state".*/\1/p' /var/lib/hdeploy/transaction.json`)
 }
 
 func TestAHostCommitsByItselfAndTheNextRunSaysSo(t *testing.T) {
@@ -213,4 +214,70 @@ func TestAPersonMayStillAbort(t *testing.T) {
 	s.ends(r, "interrupted", 10)
 	s.awaitStateWithin("rolled-back", patience)
 	requireRestored(t, before, s.snapshot())
+}
+
+func TestAWitnessDialsIn(t *testing.T) {
+	s := newEffect(t)
+	edge, err := world.NewHost(t.Context(), fmt.Sprintf("host%d", hostCount.Add(1)), lab.HostOptions{HostName: "edge"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := &site{t: t, host: edge}
+	t.Cleanup(other.leave)
+	other.awaitBoot()
+	witness := func(lines string) string {
+		return s.by("witness = \"edge\"\n"+lines) + fmt.Sprintf("\n[hosts.edge]\naddress = %q\nhost_keys = [%q]\n", other.host.Address, other.host.HostKey())
+	}
+	s.configured(witness(""), settings{"revision": "1"})
+	o := s.runs("committed", 0, "switch", hostName).Outcome()
+	if o.Proof != "witness" || o.Reach.Inbound != "witness" || !strings.Contains(o.Reach.Summary, "edge") {
+		t.Errorf("got %q, %+v", o.Proof, o.Reach)
+	}
+	left := func() string {
+		return other.on("ls /run/hdeploy-witness 2>/dev/null; systemctl list-units --plain --no-legend 'hdeploy-*'")
+	}
+	if left := left(); left != "" {
+		t.Errorf("the witness goes on: %s", left)
+	}
+	before := s.snapshot()
+	s.configured(witness("on_unknown = \"commit\""), settings{"revision": "2", "faults": settings{"firewallDropSsh": true}})
+	dropped := s.runs("rolled-back", 7, "switch", hostName)
+	if o := dropped.Outcome(); !strings.Contains(o.Failure.Cause, "witness edge does not get through") {
+		t.Errorf("got %+v", o.Failure)
+	}
+	requireRestored(t, before, s.snapshot())
+	// One that does not reach the host even now would prove nothing.
+	s.on("nft add table ip away && nft add chain ip away in '{ type filter hook input priority 0; }' && nft add rule ip away in ip saddr " + other.host.Address + " tcp dport 22 drop")
+	s.configured(witness(""), settings{"revision": "3"})
+	r := s.runs("refused", 5, "switch", hostName)
+	if f := r.Outcome().Failure; f.Step != "witness" || !strings.Contains(f.Cause, "edge cannot reach the host even now") || f.Next == "" {
+		t.Errorf("got %+v", f)
+	}
+	if left := left(); left != "" {
+		t.Errorf("the witness goes on: %s", left)
+	}
+}
+
+// A CI agent that builds two things, of which one is the effect that deploys.
+func TestWhatTheAgentBuildsIsSeenBeforeTheSwitch(t *testing.T) {
+	s := newEffect(t)
+	s.on(`printf '#!/bin/sh\nexec sleep 600\n' > /srv/build; printf '#!/bin/sh\n/srv/build & wait\n' > /srv/hercules-ci-agent-worker
+printf '#!/bin/sh\n/srv/hercules-ci-agent-worker build &\n/srv/hercules-ci-agent-worker effect &\nwait\n' > /srv/agent; chmod 755 /srv/build /srv/agent /srv/hercules-ci-agent-worker
+systemd-run --quiet --unit hercules-ci-agent /srv/agent`)
+	s.configured(s.by(""), settings{"revision": "1"})
+	if r := s.runs("committed", 0, "switch", hostName); !strings.Contains(r.Story(), "1 build of the host's CI agent may be ended") {
+		t.Errorf("it does not say what it ends; %s", r.Story())
+	}
+	s.configured(s.by("drain = \"5m\""), settings{"revision": "2"})
+	r := s.start("switch", hostName)
+	limit, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	err := r.Await(limit, "the wait for the agent", func(e event.Event) bool {
+		return e.Note != nil && strings.Contains(e.Note.Text, "the host's CI agent is at 1 build: waiting")
+	})
+	if err != nil {
+		t.Fatalf("%v; %s", err, r.Story())
+	}
+	s.on("kill $(pgrep -f '^/bin/sh /srv/hercules-ci-agent-worker build')")
+	s.ends(r, "committed", 0)
 }
