@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/hbohlen/hdeploy/deploy/agent"
 	"github.com/hbohlen/hdeploy/hosts"
 	"github.com/hbohlen/hdeploy/profiles/probe"
 	"github.com/hbohlen/hdeploy/profiles/protocol"
@@ -147,6 +148,17 @@ func (h *hostRun) aloneRequest() *transaction.Alone {
 		request.Question = h.alone.witness.asked(request.Question)
 	}
 	return request
+}
+
+// checkAble refuses, before anything is copied, a host whose agent cannot decide by itself.
+func (h *hostRun) checkAble() error {
+	if !h.decidesAlone() {
+		return nil
+	}
+	if err := h.agent.Able(protocol.StartRequest{Alone: &transaction.Alone{}}); err != nil {
+		return refused(h.Name, "start the agent", h.explainAgent(&agent.Error{Kind: agent.Versions}), "%v", err)
+	}
+	return nil
 }
 
 func (h *hostRun) onUnknown() reach.OnUnknown {
