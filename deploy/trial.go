@@ -42,6 +42,9 @@ func (h *hostRun) transact(ctx context.Context) error {
 	if specs, err = h.seenFromHere(specs); err != nil {
 		return err
 	}
+	if err := h.checkAble(); err != nil {
+		return err
+	}
 	h.noteRestart()
 	if err := h.drain(ctx); err != nil {
 		return err
