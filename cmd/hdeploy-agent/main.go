@@ -16,6 +16,7 @@ import (
 
 	"github.com/hbohlen/hdeploy/profiles/nixos"
 	"github.com/hbohlen/hdeploy/profiles/protocol"
+	"github.com/hbohlen/hdeploy/profiles/reach"
 	"github.com/hbohlen/hdeploy/profiles/transaction"
 )
 
@@ -45,6 +46,8 @@ func run(ctx context.Context, args []string) error {
 		return stopped(ctx, args[1])
 	case len(args) == 2 && args[0] == "metrics":
 		return agent{engine: hostEngine()}.writeMetrics(args[1])
+	case len(args) == 2 && args[0] == "witness" && transaction.ValidID(args[1]):
+		return dialIn(ctx, args[1])
 	case len(args) == 1 && args[0] == "version":
 		_, err := fmt.Println(protocol.Release)
 		return err
@@ -60,6 +63,7 @@ func hostEngine() transaction.Engine {
 		Clock:     nixos.Clock{},
 		Host:      host,
 		Restarter: host,
+		Prover:    host,
 		Comparer:  host,
 		Reboot:    nixos.Reboot,
 		Log:       toJournal,
@@ -71,6 +75,12 @@ func toJournal(r transaction.Record) {
 	line := fmt.Sprintf("transaction %s by %s: %s, new system %s", r.ID, r.Deployer, r.State, r.New)
 	if r.Reason != "" {
 		line += ": " + r.Reason
+	}
+	if r.Alone != nil {
+		line += "; the host decides alone"
+	}
+	if r.Proof != nil {
+		line += ": " + reach.Decide(*r.Proof, r.Alone.OnUnknown).Reason
 	}
 	fmt.Fprintln(os.Stderr, line)
 }

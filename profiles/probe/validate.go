@@ -117,7 +117,8 @@ func (s Spec) validateParameters() error {
 }
 
 // validUnit refuses what systemctl would read as an option or a pattern.
-func validUnit(name string) error {
+// ValidUnit says why name is none of a unit of systemd, with its suffix.
+func ValidUnit(name string) error {
 	if !unitName.MatchString(name) {
 		return fmt.Errorf("%q is not the name of a unit, with its suffix", clean(name))
 	}
