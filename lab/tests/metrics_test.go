@@ -14,6 +14,7 @@ import (
 var metricsUnits = settings{
 	"hdeploy-metrics.service": `[Unit]
 Description=hdeploy: metrics of deployments
+StartLimitIntervalSec=0
 
 [Service]
 Type=oneshot
@@ -22,7 +23,7 @@ UMask=0022
 PrivateNetwork=true
 ProtectHome=true
 ProtectSystem=strict
-ReadWritePaths=/var/lib/textfile
+ReadWritePaths=-/var/lib/textfile
 `,
 	"hdeploy-metrics.path": `[Unit]
 Description=hdeploy: a deployment went on
@@ -56,6 +57,8 @@ func TestMetricsFollowDeployments(t *testing.T) {
 	if mode := s.on("stat -c '%a %U' /var/lib/textfile/hdeploy.prom"); mode != "644 root" {
 		t.Errorf("the file is %s", mode)
 	}
+	// Steps that follow each other closely.
+	s.on("for i in $(seq 12); do chmod 600 /var/lib/hdeploy/transaction.json; sleep 0.1; done; systemctl is-active hdeploy-metrics.path")
 
 	s.configure(settings{"revision": "locks out", "extraUnits": metricsUnits, "faults": settings{"firewallDropSsh": true}})
 	s.deploy().require("rolled-back", 7)
