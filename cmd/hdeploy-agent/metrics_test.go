@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -48,6 +49,28 @@ func TestMetrics(t *testing.T) {
 		t.Errorf("the metrics are\n%s\nwant\n%s", got, want)
 	}
 	checkExposition(t, got)
+}
+
+// Each metric is a row of the table in docs/metrics.md, and no other is.
+func TestMetricsAreDocumented(t *testing.T) {
+	names := func(file, line string) []string {
+		t.Helper()
+		data, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var all []string
+		for _, found := range regexp.MustCompile(line).FindAllSubmatch(data, -1) {
+			all = append(all, string(found[1]))
+		}
+		slices.Sort(all)
+		return all
+	}
+	told := names("testdata/metrics.prom", `(?m)^# TYPE ([a-z_]+) `)
+	documented := names("../../docs/metrics.md", "(?m)^\\| `([a-z_]+)` \\|")
+	if !slices.Equal(told, documented) {
+		t.Errorf("docs/metrics.md has %v, and the agent tells %v", documented, told)
+	}
 }
 
 func TestMetricsLeaveOutWhatIsNotKnown(t *testing.T) {
