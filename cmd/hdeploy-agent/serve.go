@@ -73,6 +73,8 @@ func (a agent) handle(ctx context.Context, method string, params json.RawMessage
 		return decoded(params, func(p protocol.RollbackRequest) (any, error) { return a.rollbackPlan(ctx, p) })
 	case protocol.MethodRecall:
 		return decoded(params, func(p protocol.RecallRequest) (any, error) { return a.recallOne(p) })
+	case protocol.MethodWitness:
+		return decoded(params, func(p protocol.WitnessRequest) (any, error) { return a.witness(ctx, p) })
 	case protocol.MethodProfile:
 		return decoded(params, func(p protocol.ProfileRequest) (any, error) { return a.forProfile(ctx, p, emit) })
 	case protocol.MethodProbe:
