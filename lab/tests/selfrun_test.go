@@ -281,3 +281,53 @@ systemd-run --quiet --unit hercules-ci-agent /srv/agent`)
 	s.on("kill $(pgrep -f '^/bin/sh /srv/hercules-ci-agent-worker build')")
 	s.ends(r, "committed", 0)
 }
+
+// Whenever a run is told to end, it says the truth about what becomes of the host, and
+// the host decides by itself what it has begun.
+func TestARunIsToldToEndAtAnyInstant(t *testing.T) {
+	s := newEffect(t)
+	s.configured(s.by(""), settings{"revision": "0"})
+	s.runs("committed", 0, "switch", hostName)
+	const runs = 8
+	for i := range runs {
+		s.configured(s.by(""), settings{"revision": fmt.Sprint(i + 1)})
+		before := s.begun()
+		r := s.start("switch", hostName)
+		limit, cancel := context.WithTimeout(t.Context(), patience)
+		err := r.Await(limit, "the copy", func(e event.Event) bool { return e.Phase == event.Copy && e.Step != nil && e.Step.Status == event.Started })
+		cancel()
+		if err != nil {
+			t.Fatalf("%v; %s", err, r.Story())
+		}
+		time.Sleep(time.Duration(i) * 60 * time.Millisecond) // from the middle of the copy to that of the trial
+		if err := r.Signal(syscall.SIGTERM); err != nil {
+			t.Fatal(err)
+		}
+		told := time.Now()
+		<-r.Ended
+		if took := time.Since(told); took > 4*time.Second {
+			t.Errorf("it took %v to leave; %s", took, r.Story())
+		}
+		o := r.Outcome()
+		if o == nil || o.Outcome != "interrupted" || r.Code() != 10 {
+			t.Fatalf("run %d: %s", i, r.Story())
+		}
+		unsure := strings.Contains(o.Failure.Cause, "where it has begun")
+		switch {
+		case strings.Contains(o.Failure.Cause, "before anything was changed"):
+			if s.begun() != before {
+				t.Errorf("it has begun: %s", r.Story())
+			}
+			continue
+		case unsure && s.begun() == before:
+			continue
+		case !unsure && !strings.Contains(o.Failure.Cause, "goes on by itself"):
+			t.Fatalf("run %d says neither: %s", i, r.Story())
+		}
+		s.awaitStateWithin("committed", patience)
+		if !strings.Contains(s.record(), `"id":"`+o.Transaction+`"`) {
+			t.Errorf("it names another deployment; %s", r.Story())
+		}
+	}
+	s.snapshot()
+}
