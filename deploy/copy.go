@@ -37,7 +37,7 @@ func (h *hostRun) copy(ctx context.Context) (err error) {
 	defer func() { done(humanize.IBytes(uint64(sent)), err) }()
 	first := ahead(func() (net.Conn, error) { return h.dialDaemon(ctx) })
 	defer func() { closeUnused(first.take()) }()
-	r, err := relay.Start(ctx, func(ctx context.Context) (net.Conn, error) {
+	r, err := relay.StartIn(ctx, h.run.TempDir, func(ctx context.Context) (net.Conn, error) {
 		if conn, err, ok := first.take(); ok {
 			return conn, err
 		}

@@ -54,5 +54,9 @@ func (h *hostRun) again() string {
 	if h.run.undoes() {
 		return "hdeploy " + h.run.command() + " " + h.named()
 	}
-	return "hdeploy " + h.run.command() + " " + h.Name
+	again := "hdeploy " + h.run.command() + " " + h.Name
+	if p := h.prebuilt(); p != nil {
+		again += " --closure " + p.Closure
+	}
+	return again
 }

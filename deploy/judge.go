@@ -116,7 +116,7 @@ func (h *hostRun) tellLast() {
 // checkArchitecture refuses a closure for another machine before anybody tries to
 // build it.
 func (h *hostRun) checkArchitecture() error {
-	if h.system.System == h.facts.System || h.of != nil && h.system.System == "builtin" {
+	if h.system.System == h.facts.System || h.system.System == "" && h.prebuilt() != nil || h.of != nil && h.system.System == "builtin" {
 		return nil
 	}
 	return refused(h.Name, "judge", "set nixpkgs.hostPlatform of "+h.Name+" to "+h.facts.System+", or correct its address in deploy.toml",

@@ -39,7 +39,7 @@ func (h *hostRun) leavesSoon(ctx context.Context, cut context.CancelFunc) (undo 
 // begin: it may have.
 func (h *hostRun) leftBeginning() error {
 	h.endLive("not followed", nil)
-	h.unsure = true
+	h.unsure, h.alone.left = true, true
 	return &Failure{Host: h.Name, Step: "start", Word: Interrupted, Code: CodeInterrupted, Next: h.attachCommand(),
 		Cause: fmt.Errorf("hdeploy was told to end while the host was asked to begin transaction %s (unit hdeploy-%s-supervisor): where it has begun, it decides by itself; %s tells, and so does the next run of the same closure",
 			h.id, h.id, h.attachCommand())}
@@ -79,7 +79,7 @@ func (h *hostRun) followAlone(ctx context.Context) error {
 		ending.Done()
 	}
 	ending.Wait()
-	h.dismissWitness(settled)
+	h.alone.left = left
 	if left && h.status.State != transaction.Committed {
 		h.endLive("no longer followed", nil)
 		return h.leftAlone()

@@ -18,11 +18,12 @@ func (h *hostRun) targetOf(host hosts.Host) remote.Target {
 		IdentityFiles: host.IdentityFiles, Elevation: host.Elevation, ConnectTimeout: host.Timeouts.Connect,
 		SSH: host.SSH, Local: host.Local, TempDir: host.TempDir, Passphrases: h.run.Secrets.keys(), Password: h.password(),
 	}
+	t = h.run.Secrets.seal(t, host.SSHOptions)
 	for _, j := range host.Jump {
-		t.Jump = append(t.Jump, remote.Target{
+		t.Jump = append(t.Jump, h.run.Secrets.seal(remote.Target{
 			Host: j.Name, Address: j.Address, Port: j.Port, User: j.User, HostKeys: j.HostKeys, IdentityFiles: j.IdentityFiles,
 			SSH: j.SSH, Passphrases: t.Passphrases,
-		})
+		}, nil))
 	}
 	return t
 }

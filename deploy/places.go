@@ -26,7 +26,7 @@ type Join struct{ Program, Command string }
 // elsewhere names the host that builds for this one, empty where this machine does.
 func (h *hostRun) elsewhere() string {
 	switch {
-	case h.run.Goal == GoalBuild, h.Build == "", h.Build == hosts.BuildLocal:
+	case h.run.Goal == GoalBuild, h.prebuilt() != nil, h.Build == "", h.Build == hosts.BuildLocal:
 		return ""
 	case h.Build != hosts.BuildHost && h.Build != h.Name:
 		return h.Build
@@ -87,7 +87,7 @@ func (r *run) reach(ctx context.Context, h *hostRun, name string) (*place, error
 	}
 	// The relay ends with the run, not with the context of the first who needs it.
 	var err error
-	p.relay, err = relay.Start(context.WithoutCancel(ctx), func(ctx context.Context) (net.Conn, error) { return p.host.dialDaemon(ctx) })
+	p.relay, err = relay.StartIn(context.WithoutCancel(ctx), r.TempDir, func(ctx context.Context) (net.Conn, error) { return p.host.dialDaemon(ctx) })
 	if err != nil {
 		return nil, err
 	}

@@ -26,6 +26,10 @@ func newHostRuns(r *run, h hosts.Host) *hostRun {
 		wanted = nixosOnly(h.Profiles)
 		lead.note("info", "of several profiles, %s is for the NixOS system alone", r.command())
 	}
+	if _, given := r.Prebuilt[h.Name]; given && len(wanted) > 1 {
+		wanted = nixosOnly(h.Profiles)
+		lead.note("info", "of several profiles, a closure that is given is for the NixOS system alone")
+	}
 	for i, p := range wanted {
 		one := newHostRun(r, h)
 		one.ofProfile(p)

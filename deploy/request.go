@@ -4,7 +4,6 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/hbohlen/hdeploy/deploy/event"
-	"github.com/hbohlen/hdeploy/deploy/nix"
 	"github.com/hbohlen/hdeploy/hosts"
 	"github.com/hbohlen/hdeploy/profiles/transaction"
 )
@@ -20,6 +19,9 @@ type Request struct {
 	Flake string
 	// Nix are arguments for evaluation and build, such as --override-input.
 	Nix []string
+	// NixEnv are variables ("NAME=value") for every call of Nix, beside those of this
+	// process.
+	NixEnv []string
 	// Prebuilt are the closures of hosts that are neither evaluated nor built here, by
 	// host; nil where the flake decides.
 	Prebuilt map[string]Prebuilt
@@ -48,6 +50,8 @@ type Request struct {
 	// Deployer names the person and machine for the host's record and for a
 	// second deployer who is refused. It is a claim, not a proof.
 	Deployer string
+	// TempDir is where sockets are made, the usual place where it is empty.
+	TempDir string
 	// StateDir holds the garbage-collection roots of the closures that were
 	// built here. It is created private.
 	StateDir string
@@ -55,17 +59,6 @@ type Request struct {
 	Secrets *Secrets
 	Events  event.Sink
 	Log     zerolog.Logger
-}
-
-// Prebuilt is a closure that is in the store of the machine here.
-type Prebuilt struct {
-	// Closure is its store path.
-	Closure string
-	// Manifest is what the configuration behind it says; nil where nobody knows. It is
-	// what `lib.expectations` of hdeploy's flake makes.
-	Manifest *nix.Manifest
-	// Revision is the commit that it was built from, Branch the branch; both are claims.
-	Revision, Branch string
 }
 
 // Report is how every selected host ended, in the order of the request.

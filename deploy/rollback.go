@@ -1,6 +1,7 @@
 package deploy
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -94,7 +95,7 @@ func (h *hostRun) rollBack(ctx context.Context, r RollbackRequest) error {
 		return ctx.Err()
 	}
 	specs, err = h.seenFromHere(alerting(specs))
-	if err != nil {
+	if err = cmp.Or(err, h.checkAble()); err != nil {
 		return err
 	}
 	h.glance(ctx, specs)

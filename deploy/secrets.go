@@ -14,6 +14,8 @@ type Ask func(ctx context.Context, question string) (string, error)
 type Secrets struct {
 	// Keys opens private keys that are protected by a passphrase.
 	Keys *remote.Passphrases
+	// Sealed logs in with what is in memory alone; nil where the user's ssh decides.
+	Sealed *Sealed
 	// passwords are those of the accounts that become root with one.
 	passwords *passwords
 }

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/hbohlen/hdeploy/deploy/agent"
 	"github.com/hbohlen/hdeploy/hosts"
 	"github.com/hbohlen/hdeploy/profiles/probe"
 	"github.com/hbohlen/hdeploy/profiles/protocol"
@@ -50,10 +51,10 @@ func (m Machine) is(f protocol.Facts, effect bool) bool {
 type alone struct {
 	// decidesBy is when the host has decided, whatever happens; zero before the start.
 	decidesBy time.Time
-	// left says that this process was told to end, and follows no more.
-	left bool
 	// witness dials in from outside; nil for none.
 	witness *witness
+	// left says that this process was told to end, and left the host to itself.
+	left bool
 }
 
 // chooseMode finds out who confirms, once the host's facts are known.
@@ -144,9 +145,20 @@ func (h *hostRun) aloneRequest() *transaction.Alone {
 	request := &transaction.Alone{OnUnknown: h.onUnknown(), RestartLast: h.restartLast()}
 	request.Question = reach.Question{Users: h.logins(), Outward: h.outward()}
 	if h.alone.witness != nil {
-		request.Question = h.alone.witness.expected(request.Question)
+		request.Question = h.alone.witness.asked(request.Question)
 	}
 	return request
+}
+
+// checkAble refuses, before anything is copied, a host whose agent cannot decide by itself.
+func (h *hostRun) checkAble() error {
+	if !h.decidesAlone() {
+		return nil
+	}
+	if err := h.agent.Able(protocol.StartRequest{Alone: &transaction.Alone{}}); err != nil {
+		return refused(h.Name, "start the agent", h.explainAgent(&agent.Error{Kind: agent.Versions}), "%v", err)
+	}
+	return nil
 }
 
 func (h *hostRun) onUnknown() reach.OnUnknown {
@@ -223,10 +235,9 @@ func (h *hostRun) restartLast() []string {
 }
 
 const (
-	// proofLimit is how long the host may take to find out what it can prove,
-	// witnessLimit how much longer where it waits for a witness.
-	proofLimit   = 45 * time.Second
-	witnessLimit = time.Minute
+	// proofLimit is how long the host may take to find out what it can prove, and to
+	// wait for a witness.
+	proofLimit = 75 * time.Second
 	// restartLastLimit is the time for a restart of the agent: its unit may take
 	// systemd's 90 s to stop.
 	restartLastLimit = 2 * time.Minute
@@ -238,9 +249,6 @@ func (h *hostRun) deliberation(specs []probe.Spec) time.Duration {
 		return 0
 	}
 	limit := proofLimit
-	if h.Witness != "" {
-		limit += witnessLimit
-	}
 	if h.restartLast() != nil {
 		limit += restartLastLimit + probe.LongestDeadline(specs)
 	}

@@ -152,9 +152,9 @@ func TestTheTimeToDecide(t *testing.T) {
 	if got := h.limits(specs).Confirm - confirmed; got != proofLimit {
 		t.Errorf("alone it takes %v more", got)
 	}
-	h.Witness, h.RestartAgent = "web2", hosts.RestartLast
-	if got := h.limits(specs).Confirm - confirmed; got != proofLimit+witnessLimit+restartLastLimit+70*time.Second {
-		t.Errorf("with a witness and a late restart it takes %v more", got)
+	h.RestartAgent = hosts.RestartLast
+	if got := h.limits(specs).Confirm - confirmed; got != proofLimit+restartLastLimit+70*time.Second {
+		t.Errorf("with a late restart it takes %v more", got)
 	}
 }
 
@@ -202,8 +202,12 @@ func TestVerdictOfAnEarlierRun(t *testing.T) {
 		{"committed, and another runs since", func(h *hostRun, _ *protocol.Status) { h.facts.Running = other }, false},
 		{"committed, and another boots since", func(h *hostRun, _ *protocol.Status) { h.facts.Boots.System = other }, false},
 		{"committed, with force", func(h *hostRun, _ *protocol.Status) { h.run.Force = true }, false},
-		{"rejected by a probe", func(_ *hostRun, s *protocol.Status) { s.State, s.Cause = transaction.RolledBack, transaction.ProbeFailed }, true},
-		{"rejected, as it was not reachable", func(_ *hostRun, s *protocol.Status) { s.State, s.Cause = transaction.RolledBack, transaction.NotReachable }, true},
+		{"rejected by a probe", func(_ *hostRun, s *protocol.Status) {
+			s.State, s.Cause = transaction.RolledBack, transaction.ProbeFailed
+		}, true},
+		{"rejected, as it was not reachable", func(_ *hostRun, s *protocol.Status) {
+			s.State, s.Cause = transaction.RolledBack, transaction.NotReachable
+		}, true},
 		{"rejected, and nobody watches", func(h *hostRun, s *protocol.Status) {
 			h.run.Effect, h.run.Automatic = false, true
 			s.State, s.Cause = transaction.RolledBack, transaction.ActivationFailed
@@ -216,8 +220,12 @@ func TestVerdictOfAnEarlierRun(t *testing.T) {
 			h.run.Force = true
 			s.State, s.Cause = transaction.RolledBack, transaction.ProbeFailed
 		}, false},
-		{"gone back in silence", func(_ *hostRun, s *protocol.Status) { s.State, s.Cause = transaction.RolledBack, transaction.NobodyConfirmed }, false},
-		{"gone back by a power cut", func(_ *hostRun, s *protocol.Status) { s.State, s.Cause = transaction.RolledBack, transaction.HostRestarted }, false},
+		{"gone back in silence", func(_ *hostRun, s *protocol.Status) {
+			s.State, s.Cause = transaction.RolledBack, transaction.NobodyConfirmed
+		}, false},
+		{"gone back by a power cut", func(_ *hostRun, s *protocol.Status) {
+			s.State, s.Cause = transaction.RolledBack, transaction.HostRestarted
+		}, false},
 		{"somebody else's since", func(_ *hostRun, s *protocol.Status) { s.State = transaction.Superseded }, false},
 		{"a dry run", func(h *hostRun, _ *protocol.Status) { h.run.DryRun = true }, false},
 		{"a host that another machine deploys", func(h *hostRun, _ *protocol.Status) { h.alone, h.run.Effect = nil, false }, false},

@@ -47,7 +47,7 @@ func Run(ctx context.Context, r Request) (Report, error) {
 	if err != nil {
 		return Report{}, err
 	}
-	program.Extra = r.Nix
+	program.Extra, program.Env = r.Nix, r.NixEnv
 	run.nix = program
 	run.signs = sync.OnceValue(func() bool { return run.askSigns(ctx) })
 	if err := run.evaluateAndLook(ctx, hostRuns); err != nil {
@@ -152,8 +152,9 @@ func (r *run) evaluateAndLook(ctx context.Context, hostRuns []*hostRun) error {
 		group.Wait()
 		return err
 	}
+	r.takePrebuilt(ctx, all)
 	if r.Goal != GoalBuild {
-		r.look(ctx, hostRuns)
+		r.look(ctx, unfailed(hostRuns))
 	}
 	group.Wait()
 	for _, h := range all {
@@ -162,7 +163,9 @@ func (r *run) evaluateAndLook(ctx context.Context, hostRuns []*hostRun) error {
 			h.fail(r.evaluationFailure(h.Name, evalErr))
 			continue
 		}
-		h.system = evaluated[h.key()]
+		if h.prebuilt() == nil {
+			h.system = evaluated[h.key()]
+		}
 		if err := h.checkPlatform(); err != nil {
 			h.failure = nil // what the host is matters no more
 			h.fail(err)
@@ -196,6 +199,10 @@ func (r *run) checkNix(ctx context.Context) error {
 }
 
 func (r *run) evaluate(ctx context.Context, all []*hostRun) (map[string]nix.Evaluated, error) {
+	if r.Prebuilt != nil {
+		r.emit(event.Event{Type: "phase", Phase: event.Evaluate, Step: &event.Step{Status: event.Skipped, Detail: "the closure is given"}})
+		return nil, nil
+	}
 	done := r.phase("", event.Evaluate)
 	attributes := make([]nix.Attribute, len(all))
 	for i, h := range all {
@@ -214,6 +221,10 @@ func (r *run) build(ctx context.Context, hostRuns []*hostRun) {
 	var building, elsewhere []*hostRun
 	for _, h := range hostRuns {
 		if h.failure != nil || h.unchanged() || h.earlier() != nil {
+			continue
+		}
+		if h.prebuilt() != nil {
+			h.skip("the closure is given", event.Build)
 			continue
 		}
 		if h.elsewhere() != "" {

@@ -111,6 +111,9 @@ func (h *hostRun) tree() transaction.Tree {
 	if h.run.tree != nil {
 		t.Behind = h.run.tree.Behind
 	}
+	if p := h.prebuilt(); p != nil {
+		t.Branch = p.Branch
+	}
 	return t
 }
 

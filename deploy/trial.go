@@ -42,6 +42,9 @@ func (h *hostRun) transact(ctx context.Context) error {
 	if specs, err = h.seenFromHere(specs); err != nil {
 		return err
 	}
+	if err := h.checkAble(); err != nil {
+		return err
+	}
 	h.noteRestart()
 	if err := h.drain(ctx); err != nil {
 		return err
@@ -117,7 +120,7 @@ func (h *hostRun) begin(ctx context.Context, specs []probe.Spec) error {
 	defer h.leavesSoon(told, cancel)()
 	found := h.conn.Target()
 	h.found = &found
-	revision := h.run.revision.get(ctx)
+	revision := h.revision(ctx)
 	request := protocol.StartRequest{
 		ID: h.id, Deployer: h.run.Deployer, Revision: revision.Commit, Dirty: revision.Dirty, Profile: profiles.System, New: h.system.OutPath,
 		Running: h.facts.Running, Limits: h.limits(specs), Probes: from(specs, probe.FromHost),

@@ -44,6 +44,8 @@ func run(ctx context.Context, args []string) error {
 		return resume(ctx)
 	case len(args) == 2 && args[0] == "stopped" && transaction.ValidID(args[1]):
 		return stopped(ctx, args[1])
+	case len(args) == 2 && args[0] == "metrics":
+		return agent{engine: hostEngine()}.writeMetrics(args[1])
 	case len(args) == 2 && args[0] == "witness" && transaction.ValidID(args[1]):
 		return dialIn(ctx, args[1])
 	case len(args) == 1 && args[0] == "version":

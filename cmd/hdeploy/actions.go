@@ -109,6 +109,7 @@ func (d deployment) flags() []cli.Flag {
 		&cli.StringFlag{Name: "flake", Usage: "deploy from flake `REF` instead of the one in deploy.toml"},
 	}
 	if d.goal != deploy.GoalBuild {
+		flags = append(flags, closureFlags()...)
 		flags = append(flags,
 			&cli.BoolFlag{Name: "force-identity", Usage: "deploy to a host of another name, which renames it", DisableDefaultText: true},
 			&cli.BoolFlag{Name: "strict", Usage: "refuse a git tree that is dirty, behind, or older than what runs", DisableDefaultText: true})

@@ -56,6 +56,7 @@ func newApp(s streams) *cli.App {
 		// The library would exit the process by itself.
 		ExitErrHandler: func(*cli.Context, error) {},
 		Commands: append(deploymentCommands(s),
+			effectCommand(s),
 			rollbackCommand(s),
 			attachCommand(s),
 			confirmCommand(s),

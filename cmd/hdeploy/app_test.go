@@ -189,11 +189,11 @@ func TestComplete(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, c := range []struct{ line, want string }{
-		{"", "switch boot test dry-activate build push reboot rollback attach confirm abort status probe check generations history log lock unlock hosts config init trust version completion help"},
+		{"", "switch boot test dry-activate build push reboot effect rollback attach confirm abort status probe check generations history log lock unlock hosts config init trust version completion help"},
 		{"sw", "switch"},
 		{"dry-activate w", "web1 web2"},
 		{"push @", "@web"},
-		{"boot --", "--help --flake --force-identity --strict --dry-run --force --confirm-timeout --reboot --no-fallback --address --ssh-user --config --output --json --no-color --log-level --log-file"},
+		{"boot --", "--help --flake --closure --expectations --rev --branch --force-identity --strict --dry-run --force --confirm-timeout --reboot --no-fallback --address --ssh-user --config --output --json --no-color --log-level --log-file"},
 		{"build --d", ""},
 		{"test --no-r", "--no-rollback"},
 		{"switch ", "web1 web2 db @web"},

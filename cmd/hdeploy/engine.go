@@ -37,7 +37,10 @@ func runEngine(ctx context.Context, s streams, o commonOptions, request deploy.R
 			return err
 		}
 	}
-	request.Events, request.Log, request.Secrets = g.event, log, secrets(s, g.alone)
+	request.Events, request.Log = g.event, log
+	if request.Secrets == nil {
+		request.Secrets = secrets(s, g.alone)
+	}
 	stop := context.AfterFunc(ctx, func() {
 		g.event(event.Event{Time: time.Now(), Type: "note", Note: &event.Note{Level: "warning", Text: run.interrupted}})
 	})
@@ -74,7 +77,7 @@ func verdict(report deploy.Report, runErr, closeErr error) error {
 // standard error meet in front of the same person, who need not read the
 // cause twice.
 func (o commonOptions) sameTerminal(s streams) bool {
-	return s.OutTTY && s.ErrTTY && o.output != display.JSON
+	return (s.OutTTY && s.ErrTTY || o.together) && o.output != display.JSON
 }
 
 func printFailures(s streams, report deploy.Report) {

@@ -66,7 +66,7 @@ func insteadOf(option string) []string {
 	case "output":
 		return []string{"json"}
 	case "flake":
-		return []string{"recorded", "no-flake"}
+		return []string{"recorded", "no-flake", "closure"}
 	}
 	return nil
 }

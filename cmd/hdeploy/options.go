@@ -23,6 +23,8 @@ type commonOptions struct {
 	logLevel zerolog.Level
 	logFile  string
 	reach    reach
+	// together says that answer and story go to the same log.
+	together bool
 	// nix is what stood after "--", for evaluation and build.
 	nix []string
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/hbohlen/hdeploy/deploy"
 	"github.com/hbohlen/hdeploy/deploy/display"
+	"github.com/hbohlen/hdeploy/hosts"
 )
 
 // switchOptions are those of all commands that bring systems to hosts.
@@ -17,6 +18,7 @@ type switchOptions struct {
 	deployment
 	overrides
 	hosts      []string
+	given      given
 	flake      string // empty where deploy.toml decides
 	dryRun     bool
 	force      bool
@@ -36,7 +38,13 @@ func readSwitch(c *cli.Context, s streams) (switchOptions, error) {
 	if o.flake, err = readFlake(c, s); err != nil {
 		return o, err
 	}
-	if len(o.hosts) == 0 && !readsNodes(common, s, o.flake, nil) {
+	if o.given, err = readClosure(c, s); err != nil {
+		return o, err
+	}
+	if err := o.checkClosure(c); err != nil {
+		return o, err
+	}
+	if len(o.hosts) == 0 && !o.given.is() && !readsNodes(common, s, o.flake, nil) {
 		return o, usageFailure(c.Command.Name+" needs at least one host, or @TAG", "hdeploy hosts")
 	}
 	o.overrides, err = readOverrides(c)
@@ -59,7 +67,7 @@ func runSwitch(ctx context.Context, s streams, o switchOptions) error {
 
 // request turns options and deploy.toml into what the engine takes.
 func (o switchOptions) request(ctx context.Context, s streams) (deploy.Request, error) {
-	found, err := selectHosts(ctx, o.commonOptions, s, o.flake, o.hosts)
+	found, err := o.find(ctx, s)
 	if err != nil {
 		return deploy.Request{}, err
 	}
@@ -71,7 +79,10 @@ func (o switchOptions) request(ctx context.Context, s streams) (deploy.Request, 
 	if err != nil {
 		return deploy.Request{}, err
 	}
-	flake := found.flake(o.flake)
+	flake, prebuilt := found.flake(o.flake), o.prebuilt(selected)
+	if prebuilt != nil {
+		flake = ""
+	}
 	program, err := os.Executable()
 	if err != nil {
 		return deploy.Request{}, err
@@ -81,13 +92,29 @@ func (o switchOptions) request(ctx context.Context, s streams) (deploy.Request, 
 		Hosts: selected, Flake: flake, DryRun: o.dryRun,
 		Goal: o.goal, Action: o.action, Keep: o.keep, Force: o.force, Automatic: automatic(s),
 		ForceIdentity: o.identity, Strict: o.strict,
-		ThenReboot: o.thenReboot, Deployer: deployer(s), StateDir: state, Nix: o.nix, Effect: inEffect(s),
+		Prebuilt: prebuilt, ThenReboot: o.thenReboot, Deployer: deployer(s), StateDir: state, Nix: o.nix, Effect: inEffect(s),
 	}, nil
 }
 
 // inEffect says whether an effect of Hercules CI runs this. hercules-ci-effects sets the
 // variable for every effect.
 func inEffect(s streams) bool { return s.env("IN_HERCULES_CI_EFFECT") == "true" }
+
+// find finds the hosts that are meant.
+func (o switchOptions) find(ctx context.Context, s streams) (selection, error) {
+	if o.given.is() {
+		return selectForClosure(o.commonOptions, s, o.hosts[0])
+	}
+	return selectHosts(ctx, o.commonOptions, s, o.flake, o.hosts)
+}
+
+// prebuilt is the closure for the one host that it is given for, nil where a flake decides.
+func (o switchOptions) prebuilt(selected []hosts.Host) map[string]deploy.Prebuilt {
+	if !o.given.is() {
+		return nil
+	}
+	return map[string]deploy.Prebuilt{selected[0].Name: o.given.Prebuilt}
+}
 
 // stateDir is where hdeploy keeps what it needs on this machine.
 func stateDir(s streams) (string, error) {

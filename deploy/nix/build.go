@@ -46,6 +46,16 @@ func (n *Nix) Build(ctx context.Context, derivations []Derivation, linkDir strin
 	return err
 }
 
+// Keep leaves a link at an absolute path that keeps a closure of the local store from
+// being collected, as those of Build do.
+func (n *Nix) Keep(ctx context.Context, path, link string) error {
+	if !isStorePath(path) {
+		return fmt.Errorf("keep: %q is not a store path", path)
+	}
+	_, err := n.run(ctx, "keep", arguments("build", path, "--out-link", link), newTracker(quiet, nil))
+	return err
+}
+
 // Store is a store other than that of this machine.
 type Store struct {
 	// URI is for instance unix:///tmp/hd-1234/s.

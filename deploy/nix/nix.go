@@ -14,13 +14,7 @@
 // all hosts and tells the version by the way.
 package nix
 
-import (
-	"context"
-	"errors"
-	"os/exec"
-
-	"github.com/hbohlen/hdeploy/deploy/event"
-)
+import "github.com/hbohlen/hdeploy/deploy/event"
 
 // Nix is the nix program of this machine. It is safe for concurrent use.
 type Nix struct {
@@ -29,6 +23,9 @@ type Nix struct {
 	// Extra is what the user appended for evaluation and build, for instance
 	// --override-input. It is passed on as it is.
 	Extra []string
+	// Env are variables, as "NAME=value", that its environment has beside those of this
+	// process.
+	Env []string
 }
 
 // Progress is one thing a running nix said. Exactly one field is set.
@@ -41,21 +38,6 @@ type Progress struct {
 	Line *event.Line
 	// Note is a warning, a trace or another remark of Nix itself.
 	Note *event.Note
-}
-
-// Find looks nix up in PATH. The error is a [*MissingError]. The version is
-// not asked for, since that costs a process: [Nix.Evaluate] learns it on the
-// way and fails with a [*TooOldError]; a caller that does not evaluate may
-// use [Nix.Version].
-func Find(context.Context) (*Nix, error) {
-	program, err := exec.LookPath("nix")
-	if err != nil && !errors.Is(err, exec.ErrDot) {
-		return nil, &MissingError{Cause: err}
-	}
-	if errors.Is(err, exec.ErrDot) {
-		return nil, &MissingError{Cause: errors.New("PATH leads to a nix in the current directory, which is not trusted")}
-	}
-	return &Nix{Program: program}, nil
 }
 
 // features switches on what the nix command needs, whatever nix.conf says.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"os/exec"
 	"slices"
 	"strings"
@@ -31,6 +32,9 @@ func (n *Nix) run(ctx context.Context, step string, args []string, t *tracker) (
 	stderr := &lineWriter{most: mostLogLine, line: t.line}
 	cmd := exec.CommandContext(ctx, n.Program, args...)
 	cmd.Stdout, cmd.Stderr = stdout, stderr
+	if len(n.Env) > 0 {
+		cmd.Env = append(os.Environ(), n.Env...)
+	}
 	// A session of its own: a terminal's Ctrl-C reaches hdeploy alone, which
 	// decides what it means, and a fetcher that wants to ask for a password
 	// finds no terminal and fails instead of waiting, stopped, for ever.

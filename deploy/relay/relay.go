@@ -52,8 +52,12 @@ type Relay struct {
 
 // Start listens on a private socket until ctx ends or the relay is closed.
 // dial is called once per connection that Nix makes, from several goroutines.
-func Start(ctx context.Context, dial Dial) (*Relay, error) {
-	folder, listener, err := listen()
+func Start(ctx context.Context, dial Dial) (*Relay, error) { return StartIn(ctx, "", dial) }
+
+// StartIn is Start with a socket below a folder of the caller's, where its path is not
+// too long for one; empty stands for the usual place.
+func StartIn(ctx context.Context, within string, dial Dial) (*Relay, error) {
+	folder, listener, err := listen(within)
 	if err != nil {
 		return nil, err
 	}
@@ -70,8 +74,8 @@ func Start(ctx context.Context, dial Dial) (*Relay, error) {
 const longestSocket = 107
 
 // listen makes the socket in a folder that nobody else may enter.
-func listen() (string, *net.UnixListener, error) {
-	folder, err := os.MkdirTemp("", "hd-")
+func listen(within string) (string, *net.UnixListener, error) {
+	folder, err := os.MkdirTemp(within, "hd-")
 	if err == nil && (len(filepath.Join(folder, "s")) > longestSocket || unplain(folder)) {
 		os.Remove(folder)
 		folder, err = os.MkdirTemp("/tmp", "hd-")

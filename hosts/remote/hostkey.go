@@ -96,11 +96,11 @@ func (p *hostKeyPolicy) learnFiles(ctx context.Context) error {
 		return p.target.fail(KnownHostsUnreadable, "correct or remove that line, or pin the key: host_keys in deploy.toml", "read known hosts: %s", plain(err))
 	}
 	var err error
-	if p.host, err = readKnownFiles(p.target.KnownHostsFiles, p.names.exact); err != nil {
+	if p.host, err = p.target.readKnown(p.names.exact); err != nil {
 		return unreadable(err)
 	}
 	if p.names.bare != "" {
-		if p.loose, err = readKnownFiles(p.target.KnownHostsFiles, p.names.bare); err != nil {
+		if p.loose, err = p.target.readKnown(p.names.bare); err != nil {
 			return unreadable(err)
 		}
 	}
@@ -111,6 +111,9 @@ func (p *hostKeyPolicy) learnFiles(ctx context.Context) error {
 		_, err := os.Stat(path)
 		return err != nil
 	}), " and ")
+	if p.target.KnownHosts != nil {
+		p.known = strings.TrimSuffix(knownInMemory+" and "+p.known, " and ")
+	}
 	p.algorithms = p.wanted()
 	return nil
 }
@@ -256,9 +259,12 @@ func (p *hostKeyPolicy) unknown(key ssh.PublicKey) error {
 func (p *hostKeyPolicy) changed(key ssh.PublicKey) error {
 	hint := "If the host was installed anew, compare the fingerprint on its console:\n    " + consoleCommand(key) + "\nand only then replace the key"
 	place := p.host.keys[0].place()
-	if p.pinned {
+	switch {
+	case p.pinned:
 		hint += " of " + p.target.table() + " in deploy.toml:\n    " + pinLine(key)
-	} else {
+	case p.target.KnownHosts != nil:
+		hint += ", or pin the new one in " + p.target.table() + " of deploy.toml:\n    " + pinLine(key)
+	default:
 		hint += " with\n    " + p.trustCommand("--replace") + "\nor pin the new one in " + p.target.table() + " of deploy.toml:\n    " + pinLine(key)
 	}
 	return p.target.fail(HostKeyChanged, hint,
@@ -277,7 +283,7 @@ func (p *hostKeyPolicy) noCommonKey(offered []string) error {
 // pinHint tells how to make an unknown key known.
 func (p *hostKeyPolicy) pinHint(key ssh.PublicKey) string {
 	trust := "add this to "
-	if !p.pinned {
+	if !p.pinned && p.target.KnownHosts == nil {
 		trust = "add it to known_hosts with\n    " + p.trustCommand("") + "\nor this to "
 	}
 	return fmt.Sprintf("Compare the fingerprint on the host's console:\n    %s\nIf it is the same, %s%s in deploy.toml:\n    %s",

@@ -46,6 +46,15 @@ type keyring struct {
 // the agent signs during it.
 func openKeyring(ctx context.Context, t Target, b *budget) (*keyring, error) {
 	k := &keyring{ctx: ctx, budget: b, passphrases: t.Passphrases, leastRSA: t.SSH.RequiredRSASize}
+	if len(t.Identities) > 0 {
+		for _, identity := range t.Identities {
+			k.add(identity.signer, identity.Name)
+		}
+		if len(k.signers) == 0 {
+			return nil, k.empty(t)
+		}
+		return k, nil
+	}
 	k.askAgent(ctx, t.agentSocket())
 	for _, path := range t.SSH.CertificateFiles {
 		k.readCertificate(path)

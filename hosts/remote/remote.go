@@ -33,6 +33,12 @@ type Target struct {
 	// HostKeys pins the host's public keys, in the format of authorized_keys.
 	// When there are any, known_hosts is not asked.
 	HostKeys []string
+	// KnownHosts are lines of known_hosts that are in memory alone; nil where there are
+	// none. Where they are set, even to nothing, no file is asked but KnownHostsFiles.
+	KnownHosts []byte
+	// Identities are private keys that are in memory alone. Where there are any, no
+	// other one is offered, of whatever file or agent.
+	Identities []Identity
 	// IdentityFiles are private keys offered before those of the agent.
 	IdentityFiles []string
 	// DefaultIdentityFiles are offered after those of the agent where IdentityFiles is
@@ -99,6 +105,9 @@ func (t Target) withDefaults() Target {
 	}
 	if t.Keepalive <= 0 {
 		t.Keepalive = 3 * time.Second
+	}
+	if t.KnownHosts != nil && t.KnownHostsFiles == nil {
+		t.KnownHostsFiles = []string{}
 	}
 	if t.KnownHostsFiles == nil {
 		t.KnownHostsFiles = t.SSH.KnownHostsFiles

@@ -14,6 +14,8 @@ in
 
     systemd.services.hdeploy-metrics = {
       description = "hdeploy: metrics of deployments";
+      # A deployment takes many steps, and none of them may be one too many.
+      startLimitIntervalSec = 0;
       # It looks, and no system is bad because this fails.
       serviceConfig = {
         Type = "oneshot";
@@ -22,7 +24,7 @@ in
         PrivateNetwork = true;
         ProtectHome = true;
         ProtectSystem = "strict";
-        ReadWritePaths = [ directory ];
+        ReadWritePaths = [ "-${directory}" ];
       };
     };
     systemd.paths.hdeploy-metrics = {

@@ -12,6 +12,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
+	"unicode"
 
 	"github.com/hbohlen/hdeploy/profiles/protocol"
 )
@@ -55,6 +57,40 @@ func readInhibitors(file string) (json.RawMessage, error) {
 		return nil, errors.New("read switch inhibitors: they are no JSON")
 	}
 	return data, nil
+}
+
+// mostWordBytes is far above the name of a host or a platform.
+const mostWordBytes = 4 << 10
+
+// Identity is what a system says of the machine that it is for: its platform, as
+// "x86_64-linux", and its host name. What it does not say is empty.
+func Identity(path string) (system, hostName string, err error) {
+	if system, err = readWord(filepath.Join(path, "system")); err != nil {
+		return "", "", err
+	}
+	hostName, err = readWord(filepath.Join(path, "etc/hostname"))
+	return system, hostName, err
+}
+
+// readWord reads a file of one word; empty where there is no such file.
+func readWord(file string) (string, error) {
+	f, err := os.Open(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", nil
+	}
+	if err != nil {
+		return "", fmt.Errorf("read what the system is for: %v", err)
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, mostWordBytes))
+	if err != nil {
+		return "", fmt.Errorf("read what the system is for: %v", err)
+	}
+	words := strings.FieldsFunc(string(data), func(r rune) bool { return !unicode.IsGraphic(r) || r == ' ' })
+	if len(words) != 1 {
+		return "", nil
+	}
+	return words[0], nil
 }
 
 // Kernel returns the store paths of a system's kernel, initrd and kernel-modules,

@@ -14,6 +14,8 @@ import (
 	"github.com/hbohlen/hdeploy/profiles/transaction"
 )
 
+var _ transaction.Prover = Host{}
+
 // surveyFile is where the survey of a transaction is kept, for this boot and for root
 // alone.
 func (h Host) surveyFile(id string) string { return filepath.Join(h.dir(id), "reach.json") }

@@ -17,14 +17,20 @@ import (
 
 // RestartLast implements [transaction.Prover]. On the new system it restarts what the
 // activation has left as it was; on the previous one whatever the two systems have
-// differently, since there it is the trial that has restarted it.
+// differently, since there it is the trial, or a boot, that has started it.
 func (h Host) RestartLast(ctx context.Context, r transaction.Record) ([]string, error) {
 	running, _, err := h.Look(r.Profile)
 	if err != nil {
 		return nil, err
 	}
 	other := r.New
-	if running == r.New {
+	switch {
+	case r.Restarted:
+		// All units began with what was booted.
+		if other, err = filepath.EvalSymlinks(bootedSystem); err != nil {
+			return nil, fmt.Errorf("read the booted system: %v", err)
+		}
+	case running == r.New:
 		other = r.Previous.Running
 	}
 	m := systemd.Of(running)

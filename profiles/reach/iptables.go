@@ -42,6 +42,8 @@ func parseTables(family, shown string) []xtTable {
 			tables[len(tables)-1].add(words(line))
 		}
 	}
+	// Some list them in the order in which they were first used.
+	slices.SortStableFunc(tables, func(a, b xtTable) int { return strings.Compare(a.name, b.name) })
 	return tables
 }
 
@@ -108,21 +110,29 @@ func (t xtTable) lines(p packets) []string {
 			continue
 		}
 		seen[name] = true
-		chain := t.chains[at]
-		head := strings.Join([]string{t.family + "tables", t.name, name}, " ")
-		if chain.policy != "-" {
-			lines = append(lines, head+": otherwise "+chain.policy)
-		}
-		for _, rule := range chain.rules {
-			left, target := reduceXt(rule, p)
-			if left == nil {
-				continue
-			}
-			lines = append(lines, head+": "+strings.Join(left, " "))
-			next = append(next, target)
-		}
+		rules, targets := t.chain(t.chains[at], p)
+		lines = append(lines, rules...)
+		next = append(next, targets...)
 	}
 	return lines
+}
+
+// chain is what is left of one for the packets, and where it jumps to. A hook that lets
+// everything pass is as good as none: the kernel shows it once anybody has asked.
+func (t xtTable) chain(c xtChain, p packets) (lines, targets []string) {
+	head := strings.Join([]string{t.family + "tables", t.name, c.name}, " ")
+	for _, rule := range c.rules {
+		left, target := reduceXt(rule, p)
+		if left == nil {
+			continue
+		}
+		lines = append(lines, head+": "+strings.Join(left, " "))
+		targets = append(targets, target)
+	}
+	if c.policy != "-" && (c.policy != "ACCEPT" || len(lines) > 0) {
+		lines = slices.Insert(lines, 0, head+": otherwise "+c.policy)
+	}
+	return lines, targets
 }
 
 // xtCondition is one option of a rule with its value.

@@ -147,16 +147,10 @@ func (r *nftRuleset) lines(p packets) []string {
 	return lines
 }
 
-// chain is what is left of one for the packets, and where it jumps to.
+// chain is what is left of one for the packets, and where it jumps to. A hook that lets
+// everything pass is as good as none.
 func (r *nftRuleset) chain(c nftChain, p packets) (lines, targets []string) {
 	name := strings.Join([]string{"nft", c.Family, c.Table, c.Name}, " ")
-	if c.Hook != "" {
-		device := ""
-		if c.Dev != nil {
-			device = " at " + text(c.Dev)
-		}
-		lines = append(lines, fmt.Sprintf("%s: %s of %s%s, priority %v, otherwise %s", name, c.Type, c.Hook, device, c.Prio, cmp.Or(c.Policy, "accept")))
-	}
 	for _, rule := range r.rules[c.key()] {
 		left, ok := nftReduction{ruleset: r, packets: p, rule: rule}.reduce()
 		if !ok {
@@ -165,7 +159,16 @@ func (r *nftRuleset) chain(c nftChain, p packets) (lines, targets []string) {
 		lines = append(lines, name+": "+text(left))
 		targets = append(targets, jumps(left)...)
 	}
-	return lines, targets
+	policy := cmp.Or(c.Policy, "accept")
+	if c.Hook == "" || policy == "accept" && len(lines) == 0 {
+		return lines, targets
+	}
+	device := ""
+	if c.Dev != nil {
+		device = " at " + text(c.Dev)
+	}
+	head := fmt.Sprintf("%s: %s of %s%s, priority %v, otherwise %s", name, c.Type, c.Hook, device, c.Prio, policy)
+	return slices.Insert(lines, 0, head), targets
 }
 
 // text is a value in one form: keys of objects are sorted.
@@ -198,7 +201,7 @@ func jumps(value any) []string {
 	return targets
 }
 
-// addressOf reads an address or {"prefix": {"addr": …, "len": …}}.
+// prefixValue reads an address or {"prefix": {"addr": …, "len": …}}.
 func prefixValue(value any) (netip.Prefix, bool) {
 	if s, ok := value.(string); ok {
 		a, err := netip.ParseAddr(s)

@@ -21,10 +21,10 @@ type Question struct {
 	Witness string `json:"witness,omitempty"`
 	// WitnessAddresses are those that it dials from, as far as it knows them: what
 	// comes from behind a translation of addresses cannot be told for its.
-	WitnessAddresses []netip.Addr `json:"witness_addresses,omitempty"`
+	WitnessAddresses []netip.Addr `json:"witness_addresses,omitempty" needs:"alone"`
 	// WitnessReached says that it got through before the trial. One that never did
 	// proves nothing by its absence.
-	WitnessReached bool `json:"witness_reached,omitempty"`
+	WitnessReached bool `json:"witness_reached,omitempty" needs:"alone"`
 }
 
 // mostAsked caps what is looked at of each list of a question.

@@ -130,7 +130,7 @@ func (h Host) surveySockets(ctx context.Context, d daemon, s *Survey, unread fun
 		err = errors.New("nothing listens for ssh")
 	}
 	if err != nil {
-		unread(err, Listening)
+		unread(err, Listening, Handshake)
 	}
 }
 

@@ -218,6 +218,8 @@ func (e Engine) confirmAlone(ctx context.Context, r Record) error {
 
 // restoreLast restarts on the previous system what the trial has restarted last:
 // an activation leaves these units alone, and they would go on as the new system has them.
+// A boot into the previous system has done it; one into the new one, in the middle of a
+// commit, has not, and whoever goes back from there may have been killed after the switch.
 func (e Engine) restoreLast(ctx context.Context, r Record) error {
 	if len(r.RestartedLast) == 0 || e.Prover == nil || r.Alone == nil {
 		return nil

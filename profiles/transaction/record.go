@@ -135,6 +135,8 @@ type Tree struct {
 	// changes which ran on the host.
 	Behind int  `json:"behind,omitempty"`
 	Older  bool `json:"older,omitempty"`
+	// Branch is the one that the system was built from, as the deployer claims.
+	Branch string `json:"branch,omitempty"`
 }
 
 // Record is a transaction as it is kept on disk.

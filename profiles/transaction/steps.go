@@ -340,9 +340,9 @@ func (e Engine) restore(ctx context.Context, r Record) error {
 		if err := e.Host.Restore(bound, r); err != nil {
 			failures = append(failures, fmt.Sprintf("the rollback failed: %v", err))
 		}
-		if err := e.restoreLast(bound, r); err != nil {
-			failures = append(failures, err.Error())
-		}
+	}
+	if err := e.restoreLast(bound, r); err != nil {
+		failures = append(failures, err.Error())
 	}
 	if len(failures) > 0 {
 		e.keepJournal(ctx, r)
