@@ -10,7 +10,7 @@ import (
 
 // What a host decides alone, and what it could prove, is told to whoever asks.
 func TestTheStatusTellsWhatWasProven(t *testing.T) {
-	told := agent{engine: transaction.Engine{Host: nixos.Host{}}}
+	told := agent{engine: transaction.Engine{Host: nixos.Host{}, Clock: nixos.Clock{}}}
 	proof := &reach.Proof{Inbound: reach.ByWitness}
 	r := transaction.Record{ID: "abcd1234", State: transaction.Committed, Alone: &transaction.Alone{OnUnknown: reach.GoBack}, Proof: proof, Notes: []string{"inbound proven"}}
 	if s := told.status(r); !s.Alone || s.Proof != proof || len(s.Notes) != 1 {
