@@ -54,6 +54,12 @@ func TestRequestsAreRefused(t *testing.T) {
 		{"preview under a path", protocol.MethodDryActivate, `{"id":"../abcd1234","new":"` + top + `","limit":1000000000}`, "not an id"},
 		{"push of a path", protocol.MethodPush, `{"id":"abcd1234","new":"/etc"}`, "not a store path"},
 		{"push under a path", protocol.MethodPush, `{"id":"../../abcd","new":"/nix/store/00000000000000000000000000000000-a"}`, "not an id"},
+		{"a witness under a path", protocol.MethodWitness, `{"id":"../../abcd","for":1000000000}`, "not a transaction id"},
+		{"a witness without an end", protocol.MethodWitness, `{"id":"abcd1234","address":"192.0.2.1","port":22,"host_keys":["x"],"for":9000000000000000}`, "at most"},
+		{"a witness before its beginning", protocol.MethodWitness, `{"id":"abcd1234","for":-1}`, "at most"},
+		{"a witness with an option", protocol.MethodWitness, `{"id":"abcd1234","address":"-oProxyCommand=reboot","port":22,"for":1000000000}`, "neither an address nor the name"},
+		{"a witness that believes anybody", protocol.MethodWitness, `{"id":"abcd1234","address":"192.0.2.1","port":22,"for":1000000000}`, "host keys"},
+		{"a witness of a user with an option", protocol.MethodWitness, `{"id":"abcd1234","address":"192.0.2.1","port":22,"user":"-x","for":1000000000}`, "name of a user"},
 		{"a probe that is none", protocol.MethodProbe, `{"probes":[{"name":"x","kind":"bogus"}]}`, "probe x"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
