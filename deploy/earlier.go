@@ -43,6 +43,16 @@ func (h *hostRun) earlier() *protocol.Status {
 	return nil // silence, a loss of power or a disturbance say nothing about the system
 }
 
+// overtakenBy is the transaction of another run about this very closure, where that was
+// begun while this one looked and copied; nil where the start failed for another reason.
+func (h *hostRun) overtakenBy(err error) *protocol.Status {
+	var f *Failure
+	if !errors.As(err, &f) || f.Step != "lock" {
+		return nil
+	}
+	return h.earlier()
+}
+
 // same says whether the action is that of this run.
 func (h *hostRun) same(a transaction.Action) bool {
 	return cmp.Or(a, transaction.Switch) == cmp.Or(h.run.Action, transaction.Switch)

@@ -51,7 +51,11 @@ func (h *hostRun) transact(ctx context.Context) error {
 	}
 	h.glance(ctx, specs)
 	begin := func(ctx context.Context) error { return h.beginOrBoot(ctx, specs) }
-	if err := h.copyAnd(ctx, begin); err != nil {
+	err = h.copyAnd(ctx, begin)
+	if t := h.overtakenBy(err); t != nil {
+		return h.join(ctx, *t)
+	}
+	if err != nil {
 		return err
 	}
 	return h.settle(ctx, specs)
@@ -161,6 +165,7 @@ func (h *hostRun) startFailure(err error) error {
 	case said.Code == protocol.CodeMissing, said.Code == protocol.CodeNotSwitchable:
 		return err
 	case said.Code == protocol.CodeLocked && said.Status != nil:
+		h.facts.Transaction = said.Status
 		err = h.locked(said.Status)
 	case said.Code == protocol.CodeFrozen:
 		err = h.frozen(said.Message)

@@ -15,8 +15,8 @@ import (
 	"github.com/hbohlen/hdeploy/lab/deployer"
 )
 
-// newEffect is a host that an effect deploys which runs on it, over ssh.
-func newEffect(t *testing.T) self {
+// newOwnDeployer is a host that an effect deploys which runs on it, over ssh.
+func newOwnDeployer(t *testing.T) self {
 	t.Helper()
 	s := withHdeploy(t)
 	key, err := workstation.ReadFile(t.Context(), "/root/.ssh/id_ed25519")
@@ -82,7 +82,7 @@ func (s self) begun() string {
 }
 
 func TestAHostCommitsByItselfAndTheNextRunSaysSo(t *testing.T) {
-	s := newEffect(t)
+	s := newOwnDeployer(t)
 	s.configured(s.by(""), settings{"revision": "1"})
 	first := s.runs("committed", 0, "switch", hostName)
 	o := first.Outcome()
@@ -95,6 +95,10 @@ func TestAHostCommitsByItselfAndTheNextRunSaysSo(t *testing.T) {
 	if again.Transaction != o.Transaction || s.begun() != begun {
 		t.Errorf("it was deployed again: %+v", again)
 	}
+	given := s.runs("committed", 0, "switch", hostName, "--closure", o.Closure).Outcome()
+	if t.Logf("the verdict was told within %.2f s", given.Seconds); given.Transaction != o.Transaction || given.Seconds > 10 {
+		t.Errorf("it was deployed again, or took too long: %+v", given)
+	}
 	requireUntouched(t, before, s.snapshot())
 	// A person who asks is told how the host is now.
 	s.env = nil
@@ -104,7 +108,7 @@ func TestAHostCommitsByItselfAndTheNextRunSaysSo(t *testing.T) {
 }
 
 func TestAHostDecidesWithoutTheRunThatBeganIt(t *testing.T) {
-	s := newEffect(t)
+	s := newOwnDeployer(t)
 	s.heldBy("", settings{"revision": "1"})
 	r := s.start("switch", hostName)
 	s.inTrial(r)
@@ -115,6 +119,8 @@ func TestAHostDecidesWithoutTheRunThatBeganIt(t *testing.T) {
 	o := s.ends(r, "interrupted", 10)
 	if took := time.Since(told); took > 3*time.Second {
 		t.Errorf("it took %v to leave", took)
+	} else {
+		t.Logf("it left within %v", took)
 	}
 	for _, part := range []string{hostName, o.Transaction, "hdeploy-" + o.Transaction + "-supervisor", "hdeploy attach", "next run"} {
 		if o.Transaction == "" || !strings.Contains(r.Story(), part) {
@@ -136,7 +142,7 @@ func TestAHostDecidesWithoutTheRunThatBeganIt(t *testing.T) {
 }
 
 func TestAHostThatIsAskedForSomethingElseMeanwhile(t *testing.T) {
-	s := newEffect(t)
+	s := newOwnDeployer(t)
 	s.heldBy("", settings{"revision": "1"})
 	r := s.start("switch", hostName)
 	s.inTrial(r)
@@ -152,8 +158,22 @@ func TestAHostThatIsAskedForSomethingElseMeanwhile(t *testing.T) {
 	s.awaitStateWithin("committed", patience)
 }
 
-func TestARejectedSystemIsNotTriedAgain(t *testing.T) {
+// Two effects of one push that deploy the same are one deployment.
+func TestTwoRunsOfTheSameClosureAreOneDeployment(t *testing.T) {
 	s := newEffect(t)
+	s.configured(s.by(""), settings{"revision": "1"})
+	runs := []*deployer.Run{s.start("switch", hostName), s.start("switch", hostName), s.start("switch", hostName)}
+	ids := map[string]bool{}
+	for _, r := range runs {
+		ids[s.ends(r, "committed", 0).Transaction] = true
+	}
+	if len(ids) != 1 || s.begun() != "1" {
+		t.Errorf("there are %d deployments, %s of them on the host", len(ids), s.begun())
+	}
+}
+
+func TestARejectedSystemIsNotTriedAgain(t *testing.T) {
+	s := newOwnDeployer(t)
 	before := s.snapshot()
 	s.configured(s.by(""), settings{"revision": "1", "faults": settings{"failUnit": "at-once"}})
 	first := s.runs("rolled-back", 7, "switch", hostName).Outcome()
@@ -178,7 +198,7 @@ func TestAHostThatCouldNotBeReachedGoesBackByItself(t *testing.T) {
 		"the network is what was there": nil,
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := newEffect(t)
+			s := newOwnDeployer(t)
 			before := s.snapshot()
 			if fault == nil {
 				s.configured(s.by("on_unknown = \"rollback\""), settings{"revision": "1"})
@@ -202,7 +222,7 @@ func TestAHostThatCouldNotBeReachedGoesBackByItself(t *testing.T) {
 
 // What a person asks for is done, and what ends the run by itself is not taken for that.
 func TestAPersonMayStillAbort(t *testing.T) {
-	s := newEffect(t)
+	s := newOwnDeployer(t)
 	s.env = nil
 	before := s.snapshot()
 	s.heldBy("", settings{"revision": "1"})
@@ -217,7 +237,7 @@ func TestAPersonMayStillAbort(t *testing.T) {
 }
 
 func TestAWitnessDialsIn(t *testing.T) {
-	s := newEffect(t)
+	s := newOwnDeployer(t)
 	edge, err := world.NewHost(t.Context(), fmt.Sprintf("host%d", hostCount.Add(1)), lab.HostOptions{HostName: "edge"})
 	if err != nil {
 		t.Fatal(err)
@@ -260,7 +280,7 @@ func TestAWitnessDialsIn(t *testing.T) {
 
 // A CI agent that builds two things, of which one is the effect that deploys.
 func TestWhatTheAgentBuildsIsSeenBeforeTheSwitch(t *testing.T) {
-	s := newEffect(t)
+	s := newOwnDeployer(t)
 	s.on(`printf '#!/bin/sh\nexec sleep 600\n' > /srv/build; printf '#!/bin/sh\n/srv/build & wait\n' > /srv/hercules-ci-agent-worker
 printf '#!/bin/sh\n/srv/hercules-ci-agent-worker build &\n/srv/hercules-ci-agent-worker effect &\nwait\n' > /srv/agent; chmod 755 /srv/build /srv/agent /srv/hercules-ci-agent-worker
 systemd-run --quiet --unit hercules-ci-agent /srv/agent`)
@@ -285,7 +305,7 @@ systemd-run --quiet --unit hercules-ci-agent /srv/agent`)
 // Whenever a run is told to end, it says the truth about what becomes of the host, and
 // the host decides by itself what it has begun.
 func TestARunIsToldToEndAtAnyInstant(t *testing.T) {
-	s := newEffect(t)
+	s := newOwnDeployer(t)
 	s.configured(s.by(""), settings{"revision": "0"})
 	s.runs("committed", 0, "switch", hostName)
 	const runs = 8
