@@ -52,8 +52,8 @@ func (h *hostRun) transact(ctx context.Context) error {
 	h.glance(ctx, specs)
 	begin := func(ctx context.Context) error { return h.beginOrBoot(ctx, specs) }
 	err = h.copyAnd(ctx, begin)
-	if t := h.overtakenBy(err); t != nil {
-		return h.join(ctx, *t)
+	if errors.Is(err, errOvertaken) {
+		return h.giveWay(ctx)
 	}
 	if err != nil {
 		return err
@@ -138,6 +138,9 @@ func (h *hostRun) begin(ctx context.Context, specs []probe.Spec) error {
 			status, err = h.agent.Begin(ctx, request)
 		}
 	}
+	if errors.As(err, &said) && h.overtaken(ctx) {
+		return errOvertaken
+	}
 	if err != nil {
 		return h.startFailure(err)
 	}
@@ -165,7 +168,6 @@ func (h *hostRun) startFailure(err error) error {
 	case said.Code == protocol.CodeMissing, said.Code == protocol.CodeNotSwitchable:
 		return err
 	case said.Code == protocol.CodeLocked && said.Status != nil:
-		h.facts.Transaction = said.Status
 		err = h.locked(said.Status)
 	case said.Code == protocol.CodeFrozen:
 		err = h.frozen(said.Message)

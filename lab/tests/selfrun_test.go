@@ -160,7 +160,7 @@ func TestAHostThatIsAskedForSomethingElseMeanwhile(t *testing.T) {
 
 // Two effects of one push that deploy the same are one deployment.
 func TestTwoRunsOfTheSameClosureAreOneDeployment(t *testing.T) {
-	s := newEffect(t)
+	s := newOwnDeployer(t)
 	s.configured(s.by(""), settings{"revision": "1"})
 	runs := []*deployer.Run{s.start("switch", hostName), s.start("switch", hostName), s.start("switch", hostName)}
 	ids := map[string]bool{}
