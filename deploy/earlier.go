@@ -10,9 +10,14 @@ import (
 	"github.com/hbohlen/hdeploy/profiles/transaction"
 )
 
+// joins says whether this run takes over what another one has begun: where the host decides
+// by itself, which may have ended that run, and in effects. Those of one push are started
+// together, and may each deploy the host that comes before all of theirs.
+func (h *hostRun) joins() bool { return h.alone != nil || h.run.Effect }
+
 // mayJoin says that a transaction is under way which this run may turn out to be about,
 // once it is known what is to be deployed.
-func (h *hostRun) mayJoin() bool { return h.alone != nil && !h.run.DryRun && h.open() != nil }
+func (h *hostRun) mayJoin() bool { return h.joins() && !h.run.DryRun && h.open() != nil }
 
 // checkJoin refuses a host on which another deployment is under way.
 func (h *hostRun) checkJoin() error {
@@ -23,11 +28,10 @@ func (h *hostRun) checkJoin() error {
 }
 
 // earlier is the transaction of an earlier run about this very closure, whose verdict is
-// that of this run: a host that decides by itself may have ended that run, and what it
-// has decided is not tried again. Nil where there is none.
+// that of this run: what the host has decided is not tried again. Nil where there is none.
 func (h *hostRun) earlier() *protocol.Status {
 	t := h.facts.Transaction
-	if h.alone == nil || t == nil || h.run.DryRun || h.run.undoes() || h.system.OutPath == "" || t.New != h.system.OutPath || !h.same(t.Action) {
+	if !h.joins() || t == nil || h.run.DryRun || h.run.undoes() || h.system.OutPath == "" || t.New != h.system.OutPath || !h.same(t.Action) {
 		return nil
 	}
 	switch {
@@ -62,6 +66,38 @@ func (h *hostRun) join(ctx context.Context, t protocol.Status) error {
 		h.note("info", "this deployment is under way already, as transaction %s by %s: it is followed", t.ID, t.Deployer)
 		h.skip("under way already", event.Build, event.Copy)
 	}
+	return h.sharedVerdict(ctx)
+}
+
+// errOvertaken says that another run has begun, or ended, this very deployment since the
+// host was looked at.
+var errOvertaken = errors.New("another run was faster")
+
+// overtaken finds out whether that is why the host refused to begin.
+func (h *hostRun) overtaken(ctx context.Context) bool {
+	if !h.joins() || h.of != nil || len(h.later) > 0 || h.agent.Call(ctx, h.askFacts()) != nil {
+		return false
+	}
+	was := h.facts
+	h.facts = h.seen
+	if h.earlier() == nil || h.plain(transactionWords(*h.earlier())...) != nil {
+		h.facts = was
+		return false
+	}
+	return true
+}
+
+// giveWay follows the run that was faster.
+func (h *hostRun) giveWay(ctx context.Context) error {
+	t := *h.earlier()
+	h.adopt(t)
+	h.endLive("begun by another run", nil)
+	h.note("info", "this deployment was begun meanwhile, as transaction %s by %s: its verdict holds", t.ID, t.Deployer)
+	return h.sharedVerdict(ctx)
+}
+
+// sharedVerdict is how the transaction that was adopted ends.
+func (h *hostRun) sharedVerdict(ctx context.Context) error {
 	err := h.rejoin(ctx)
 	var f *Failure
 	if errors.As(err, &f) && f.Word == RolledBack && h.status.Cause.Rejects() {

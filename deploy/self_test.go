@@ -228,7 +228,8 @@ func TestVerdictOfAnEarlierRun(t *testing.T) {
 		}, false},
 		{"somebody else's since", func(_ *hostRun, s *protocol.Status) { s.State = transaction.Superseded }, false},
 		{"a dry run", func(h *hostRun, _ *protocol.Status) { h.run.DryRun = true }, false},
-		{"a host that somebody else deploys", func(h *hostRun, _ *protocol.Status) { h.alone = nil }, false},
+		{"a host that another machine deploys", func(h *hostRun, _ *protocol.Status) { h.alone, h.run.Effect = nil, false }, false},
+		{"a host that an effect elsewhere deploys", func(h *hostRun, _ *protocol.Status) { h.alone = nil }, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			h := onItself(t)

@@ -51,7 +51,11 @@ func (h *hostRun) transact(ctx context.Context) error {
 	}
 	h.glance(ctx, specs)
 	begin := func(ctx context.Context) error { return h.beginOrBoot(ctx, specs) }
-	if err := h.copyAnd(ctx, begin); err != nil {
+	err = h.copyAnd(ctx, begin)
+	if errors.Is(err, errOvertaken) {
+		return h.giveWay(ctx)
+	}
+	if err != nil {
 		return err
 	}
 	return h.settle(ctx, specs)
@@ -133,6 +137,9 @@ func (h *hostRun) begin(ctx context.Context, specs []probe.Spec) error {
 		if h.redial(ctx, redialFirst, patient, h.anywhere(), h.askFacts) == nil {
 			status, err = h.agent.Begin(ctx, request)
 		}
+	}
+	if errors.As(err, &said) && h.overtaken(ctx) {
+		return errOvertaken
 	}
 	if err != nil {
 		return h.startFailure(err)
