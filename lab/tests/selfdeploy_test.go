@@ -123,5 +123,5 @@ func (s *ciSite) strays() string {
 	s.t.Helper()
 	return s.on(`for p in /proc/[0-9]*; do readlink "$p/exe"; done | grep hdeploy | sort
 awk '{print $5}' /proc/1/mountinfo | sort
-[ ! -e /run/hdeploy ] || find /run/hdeploy -type f -o -type s | grep -Ev '/(record|baseline|activation)[^/]*$' | sed 's#/run/hdeploy/[^/]*/#/run/hdeploy/ID/#' | sort`)
+find /run/hdeploy -mindepth 1 | grep -Ev '/(record|baseline|activation|reach)[^/]*$|\.exit$' | sed 's#/run/hdeploy/[^/]*/#/run/hdeploy/ID/#; s#/[a-z0-9]\{16\}$#/ID#' | sort`)
 }
