@@ -8,8 +8,11 @@ package main
 import (
 	"context"
 	"os"
+
+	"github.com/hbohlen/hdeploy/deploy/display/background"
 )
 
 func main() {
+	background.Known()
 	os.Exit(Main(context.Background(), os.Args[1:], systemStreams()))
 }

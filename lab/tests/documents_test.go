@@ -50,8 +50,8 @@ func readDocument(t *testing.T, name string) document {
 			inside, paragraph = false, ""
 		case isFence:
 			inside, kind = true, fence
-			if byHand := strings.Contains(paragraph, "By hand"); byHand == (kind == "console") {
-				t.Errorf("%s: %s: a block is either of kind console, or to be done by hand: %s", name, section, paragraph)
+			if byHand := strings.Contains(paragraph, "By hand"); byHand == (kind != "") {
+				t.Errorf("%s: %s: what is typed is either of kind console, or to be done by hand: %s", name, section, paragraph)
 			}
 		case inside && kind == "console":
 			d.add(t, section, line)
@@ -130,22 +130,40 @@ func shown(output string) string {
 // typist types the commands of a document and compares what they print.
 type typist struct {
 	*site
-	// repository is where commands of Nix are typed: a checkout in the workstation.
+	// repository is where the reader is: a checkout in the workstation.
 	repository string
 	// stdin is what the reader types after a command.
 	stdin string
 }
 
+func newTypist(t *testing.T) *typist {
+	t.Helper()
+	s := newSite(t, lab.HostOptions{})
+	s.inventory.Probes, s.inventory.Tables = `["onepassword-secrets", "hercules-ci-agent", "no-new-failed-units"]`, ciProbes
+	s.write("deploy.toml", s.inventory.String())
+	return &typist{site: s, repository: s.repository(), stdin: "ops_lab\n"}
+}
+
+// typesAll types what stands in a document, in its order.
+func (p *typist) typesAll(d document) {
+	p.t.Helper()
+	section := ""
+	for _, c := range d.commands {
+		if mishap := mishaps[c.section]; mishap != "" && section != c.section {
+			p.on(mishap)
+		}
+		section = c.section
+		p.types(c)
+	}
+}
+
 func (p *typist) types(c typed) {
 	p.t.Helper()
-	host, dir := workstation, p.dir
+	host, dir := workstation, p.repository
 	script := c.command
 	if c.onHost {
 		host, dir = p.host, "/root"
 	} else {
-		if strings.HasPrefix(script, "nix") {
-			dir = p.repository
-		}
 		// The keys of the lab's hosts are nobody's.
 		script = strings.ReplaceAll(script, "ssh root@"+hostName, "ssh -o LogLevel=ERROR -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null root@"+p.host.Address)
 	}
@@ -190,24 +208,22 @@ var mishaps = map[string]string{
 }
 
 func TestEveryCheckOfTheValidationGuideWorks(t *testing.T) {
-	const page = "HERCULES_CI_VALIDATION.md"
-	d := readDocument(t, page)
-	s := newSite(t, lab.HostOptions{})
-	s.inventory.Probes, s.inventory.Tables = `["onepassword-secrets", "hercules-ci-agent", "no-new-failed-units"]`, ciProbes
-	s.configure(settings{"hercules": settings{}, "opnix": settings{"alias": true, "secrets": settings{"herculesSecretsJson": settings{
+	p := newTypist(t)
+	p.configure(settings{"hercules": settings{}, "opnix": settings{"alias": true, "secrets": settings{"herculesSecretsJson": settings{
 		"path": "/var/lib/hercules-ci-agent/secrets/secrets.json", "owner": "hercules-ci-agent", "group": "hercules-ci-agent", "value": effectSecrets,
 	}}}})
-	s.deploy().require("committed", 0)
-	p := &typist{site: s, repository: s.repository(), stdin: "ops_lab\n"}
+	p.deploy().require("committed", 0)
+	d := readDocument(t, "HERCULES_CI_VALIDATION.md")
 	for _, command := range d.inText {
-		s.inWorkstation("XDG_STATE_HOME=$PWD/state " + command)
+		p.inWorkstation("XDG_STATE_HOME=$PWD/state " + command)
 	}
-	section := ""
-	for _, c := range d.commands {
-		if mishap := mishaps[c.section]; mishap != "" && section != c.section {
-			s.on(mishap)
-		}
-		section = c.section
-		p.types(c)
-	}
+	p.typesAll(d)
+}
+
+// From a host that was never deployed to, step by step.
+func TestTheSetupGuideLeadsFromNothingToAnAgent(t *testing.T) {
+	p := newTypist(t)
+	p.on(": >/etc/opnix-token; chmod 600 /etc/opnix-token")
+	p.configure(settings{"hercules": settings{}, "opnix": settings{"alias": true}})
+	p.typesAll(readDocument(t, "HERCULES_CI_SETUP.md"))
 }

@@ -15,8 +15,8 @@ import (
 	"github.com/hbohlen/hdeploy/lab/deployer"
 )
 
-// newEffect is a host that an effect deploys which runs on it, over ssh.
-func newEffect(t *testing.T) self {
+// newOwnDeployer is a host that an effect deploys which runs on it, over ssh.
+func newOwnDeployer(t *testing.T) self {
 	t.Helper()
 	s := withHdeploy(t)
 	key, err := workstation.ReadFile(t.Context(), "/root/.ssh/id_ed25519")
@@ -82,7 +82,7 @@ func (s self) begun() string {
 }
 
 func TestAHostCommitsByItselfAndTheNextRunSaysSo(t *testing.T) {
-	s := newEffect(t)
+	s := newOwnDeployer(t)
 	s.configured(s.by(""), settings{"revision": "1"})
 	first := s.runs("committed", 0, "switch", hostName)
 	o := first.Outcome()
@@ -104,7 +104,7 @@ func TestAHostCommitsByItselfAndTheNextRunSaysSo(t *testing.T) {
 }
 
 func TestAHostDecidesWithoutTheRunThatBeganIt(t *testing.T) {
-	s := newEffect(t)
+	s := newOwnDeployer(t)
 	s.heldBy("", settings{"revision": "1"})
 	r := s.start("switch", hostName)
 	s.inTrial(r)
@@ -136,7 +136,7 @@ func TestAHostDecidesWithoutTheRunThatBeganIt(t *testing.T) {
 }
 
 func TestAHostThatIsAskedForSomethingElseMeanwhile(t *testing.T) {
-	s := newEffect(t)
+	s := newOwnDeployer(t)
 	s.heldBy("", settings{"revision": "1"})
 	r := s.start("switch", hostName)
 	s.inTrial(r)
@@ -153,7 +153,7 @@ func TestAHostThatIsAskedForSomethingElseMeanwhile(t *testing.T) {
 }
 
 func TestARejectedSystemIsNotTriedAgain(t *testing.T) {
-	s := newEffect(t)
+	s := newOwnDeployer(t)
 	before := s.snapshot()
 	s.configured(s.by(""), settings{"revision": "1", "faults": settings{"failUnit": "at-once"}})
 	first := s.runs("rolled-back", 7, "switch", hostName).Outcome()
@@ -178,7 +178,7 @@ func TestAHostThatCouldNotBeReachedGoesBackByItself(t *testing.T) {
 		"the network is what was there": nil,
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := newEffect(t)
+			s := newOwnDeployer(t)
 			before := s.snapshot()
 			if fault == nil {
 				s.configured(s.by("on_unknown = \"rollback\""), settings{"revision": "1"})
@@ -202,7 +202,7 @@ func TestAHostThatCouldNotBeReachedGoesBackByItself(t *testing.T) {
 
 // What a person asks for is done, and what ends the run by itself is not taken for that.
 func TestAPersonMayStillAbort(t *testing.T) {
-	s := newEffect(t)
+	s := newOwnDeployer(t)
 	s.env = nil
 	before := s.snapshot()
 	s.heldBy("", settings{"revision": "1"})
@@ -217,7 +217,7 @@ func TestAPersonMayStillAbort(t *testing.T) {
 }
 
 func TestAWitnessDialsIn(t *testing.T) {
-	s := newEffect(t)
+	s := newOwnDeployer(t)
 	edge, err := world.NewHost(t.Context(), fmt.Sprintf("host%d", hostCount.Add(1)), lab.HostOptions{HostName: "edge"})
 	if err != nil {
 		t.Fatal(err)
@@ -260,7 +260,7 @@ func TestAWitnessDialsIn(t *testing.T) {
 
 // A CI agent that builds two things, of which one is the effect that deploys.
 func TestWhatTheAgentBuildsIsSeenBeforeTheSwitch(t *testing.T) {
-	s := newEffect(t)
+	s := newOwnDeployer(t)
 	s.on(`printf '#!/bin/sh\nexec sleep 600\n' > /srv/build; printf '#!/bin/sh\n/srv/build & wait\n' > /srv/hercules-ci-agent-worker
 printf '#!/bin/sh\n/srv/hercules-ci-agent-worker build &\n/srv/hercules-ci-agent-worker effect &\nwait\n' > /srv/agent; chmod 755 /srv/build /srv/agent /srv/hercules-ci-agent-worker
 systemd-run --quiet --unit hercules-ci-agent /srv/agent`)
@@ -280,4 +280,54 @@ systemd-run --quiet --unit hercules-ci-agent /srv/agent`)
 	}
 	s.on("kill $(pgrep -f '^/bin/sh /srv/hercules-ci-agent-worker build')")
 	s.ends(r, "committed", 0)
+}
+
+// Whenever a run is told to end, it says the truth about what becomes of the host, and
+// the host decides by itself what it has begun.
+func TestARunIsToldToEndAtAnyInstant(t *testing.T) {
+	s := newOwnDeployer(t)
+	s.configured(s.by(""), settings{"revision": "0"})
+	s.runs("committed", 0, "switch", hostName)
+	const runs = 8
+	for i := range runs {
+		s.configured(s.by(""), settings{"revision": fmt.Sprint(i + 1)})
+		before := s.begun()
+		r := s.start("switch", hostName)
+		limit, cancel := context.WithTimeout(t.Context(), patience)
+		err := r.Await(limit, "the copy", func(e event.Event) bool { return e.Phase == event.Copy && e.Step != nil && e.Step.Status == event.Started })
+		cancel()
+		if err != nil {
+			t.Fatalf("%v; %s", err, r.Story())
+		}
+		time.Sleep(time.Duration(i) * 60 * time.Millisecond) // from the middle of the copy to that of the trial
+		if err := r.Signal(syscall.SIGTERM); err != nil {
+			t.Fatal(err)
+		}
+		told := time.Now()
+		<-r.Ended
+		if took := time.Since(told); took > 4*time.Second {
+			t.Errorf("it took %v to leave; %s", took, r.Story())
+		}
+		o := r.Outcome()
+		if o == nil || o.Outcome != "interrupted" || r.Code() != 10 {
+			t.Fatalf("run %d: %s", i, r.Story())
+		}
+		unsure := strings.Contains(o.Failure.Cause, "where it has begun")
+		switch {
+		case strings.Contains(o.Failure.Cause, "before anything was changed"):
+			if s.begun() != before {
+				t.Errorf("it has begun: %s", r.Story())
+			}
+			continue
+		case unsure && s.begun() == before:
+			continue
+		case !unsure && !strings.Contains(o.Failure.Cause, "goes on by itself"):
+			t.Fatalf("run %d says neither: %s", i, r.Story())
+		}
+		s.awaitStateWithin("committed", patience)
+		if !strings.Contains(s.record(), `"id":"`+o.Transaction+`"`) {
+			t.Errorf("it names another deployment; %s", r.Story())
+		}
+	}
+	s.snapshot()
 }

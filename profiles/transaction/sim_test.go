@@ -33,18 +33,23 @@ func bounds() []*model {
 		m.plan, m.alone, m.calls = p, p.Alone != nil, "confirm" // a reboot ends the first deployer's connection
 		return m
 	}
+	uncut := func(p Plan) *model { // where things fail, and nobody is killed
+		m := asked(1, p)
+		m.crashes = 0
+		return m
+	}
 	normal := []*model{
 		with(0, 1, 0, false), with(0, 0, 1, false), with(0, 0, 0, true), with(2, 0, 0, false),
 		asked(1, Plan{Action: Test}), asked(1, Plan{Action: Boot}), asked(1, Plan{Keep: true}),
 		asked(0, Plan{Action: Reboot}), asked(0, Plan{LastResort: Restart}),
-		asked(1, simAlone(Alone{RestartLast: []string{agentUnit}})), asked(0, simAlone(Alone{OnUnknown: reach.GoBack})),
+		asked(0, simAlone(Alone{RestartLast: []string{agentUnit}})), asked(0, simAlone(Alone{OnUnknown: reach.GoBack})), uncut(simAlone(Alone{RestartLast: []string{agentUnit}})),
 	}
 	if os.Getenv(fullSimulation) != "full" {
 		return normal
 	}
 	tested := simAlone(Alone{RestartLast: []string{agentUnit}, OnUnknown: reach.GoBack})
 	tested.Action = Test
-	full := []*model{asked(1, Plan{Action: Reboot}), asked(1, Plan{LastResort: Restart}), asked(1, tested)}
+	full := []*model{asked(1, Plan{Action: Reboot}), asked(1, Plan{LastResort: Restart}), asked(1, tested), asked(1, simAlone(Alone{RestartLast: []string{agentUnit}}))}
 	// The second deployer calls for one thing, so that each is a simulation of its
 	// own. What happens while that call is still to come is the same in all.
 	for i, call := range strings.Fields(newModel().calls) {
