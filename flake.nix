@@ -1,10 +1,23 @@
 {
   description = "hdeploy deploys NixOS hosts over SSH and takes back what does not prove itself";
 
-  inputs.nixpkgs.url = "github:NixOS/nixpkgs/nixos-unstable";
+  inputs = {
+    nixpkgs.url = "github:NixOS/nixpkgs/nixos-unstable";
+    # Only the host in hosts/servers/hetzner-vps has it; the modules work with whichever
+    # release the user's flake brings.
+    opnix = {
+      url = "github:brizzbuzz/opnix";
+      inputs.nixpkgs.follows = "nixpkgs";
+    };
+  };
 
+  # The inputs are only looked at by what is made of them: modules and lib need none.
   outputs =
-    { self, nixpkgs }:
+    {
+      self,
+      nixpkgs,
+      opnix,
+    }:
     let
       systems = [
         "x86_64-linux"
@@ -18,64 +31,79 @@
             value = make nixpkgs.legacyPackages.${system};
           }) systems
         );
+      packages = import ./modules/hdeploy/package.nix { src = self; };
     in
     {
-      packages = forEachSystem (pkgs: rec {
-        hdeploy = pkgs.buildGo126Module rec {
-          pname = "hdeploy";
-          version = "0.1.0";
-          src = self;
-          vendorHash = "sha256-icUU9BMyctQKB0iz42y0YX8b2Ft9wGgRf7nC71lC5YI=";
+      packages = forEachSystem (pkgs: packages pkgs // { default = (packages pkgs).hdeploy; });
 
-          # The agents for both processors are embedded, so they come first. A preBuild
-          # would also run where the dependencies are fetched; a buildPhase does not.
-          buildPhase = ''
-            runHook preBuild
-            bash scripts/build
-            runHook postBuild
-          '';
-          installPhase = ''
-            runHook preInstall
-            install -D bin/hdeploy $out/bin/hdeploy
-            runHook postInstall
-          '';
-          # The tests need root and a lab of real hosts: scripts/test.
-          doCheck = false;
+      overlays.default = final: _: packages final;
 
-          meta = {
-            description = "Deploys NixOS hosts over SSH and takes back what does not prove itself";
-            license = pkgs.lib.licenses.mit;
-            mainProgram = "hdeploy";
-            platforms = systems;
+      apps = forEachSystem (
+        pkgs:
+        let
+          hdeploy = {
+            type = "app";
+            program = "${self.packages.${pkgs.stdenv.hostPlatform.system}.hdeploy}/bin/hdeploy";
+            inherit ((packages pkgs).hdeploy) meta;
           };
-        };
-        default = hdeploy;
-
-        # What the NixOS module runs at boot.
-        hdeploy-agent = pkgs.buildGo126Module {
-          pname = "hdeploy-agent";
-          inherit (hdeploy) version src vendorHash;
-          subPackages = [ "cmd/hdeploy-agent" ];
-          env.CGO_ENABLED = 0;
-          ldflags = [
-            "-s"
-            "-w"
-          ];
-          doCheck = false;
-
-          meta = hdeploy.meta // {
-            description = "The part of hdeploy that runs on the hosts";
-            mainProgram = "hdeploy-agent";
-          };
-        };
-      });
-
-      nixosModules.hdeploy =
-        { lib, pkgs, ... }:
+        in
         {
-          imports = [ ./modules/hdeploy ];
-          services.hdeploy.agent = lib.mkDefault self.packages.${pkgs.stdenv.hostPlatform.system}.hdeploy-agent;
-        };
+          inherit hdeploy;
+          default = hdeploy;
+        }
+      );
+
+      nixosModules = {
+        ci = ./modules/ci;
+
+        hdeploy =
+          { lib, pkgs, ... }:
+          {
+            # Whoever imports it twice, say by hetzner-vps as well, has it once.
+            key = "github:hbohlen/hdeploy#nixosModules.hdeploy";
+            imports = [ ./modules/hdeploy ];
+            services.hdeploy.agent = lib.mkDefault (packages pkgs).hdeploy-agent;
+          };
+
+        # The host as a module of another flake, which brings OpNix.
+        hetzner-vps.imports = [
+          ./hosts/servers/hetzner-vps
+          self.nixosModules.hdeploy
+        ];
+
+        default.imports = [
+          self.nixosModules.ci
+          self.nixosModules.hdeploy
+        ];
+      };
+
+      # What deploys hosts from CI: docs/examples.
+      lib = import ./deploy/lib.nix { inherit self; };
+
+      nixosConfigurations.hetzner-vps = nixpkgs.lib.nixosSystem {
+        modules = [
+          opnix.nixosModules.default
+          self.nixosModules.hetzner-vps
+        ];
+      };
+
+      # None needs KVM or root: what an agent of Hercules CI builds. The tests proper need
+      # a lab of real hosts: scripts/test.
+      checks = forEachSystem (
+        pkgs:
+        let
+          inherit (pkgs.stdenv.hostPlatform) system;
+        in
+        {
+          inherit (self.packages.${system}) hdeploy hdeploy-agent;
+        }
+        // import ./modules/checks.nix {
+          inherit pkgs;
+          inherit (self) nixosModules;
+          opnix = opnix.nixosModules.default;
+          nixosSystem = nixpkgs.lib.nixosSystem;
+        }
+      );
 
       devShells = forEachSystem (pkgs: {
         default = pkgs.mkShell {
@@ -83,13 +111,14 @@
             pkgs.go_1_26
             pkgs.golangci-lint
             pkgs.gopls
+            pkgs.nodejs
             pkgs.shellcheck
           ];
         };
       });
 
-      nixosConfigurations.hetzner-vps = nixpkgs.lib.nixosSystem {
-        modules = [ ./hosts/servers/hetzner-vps ];
-      };
+      herculesCI = self.lib.herculesCI { inherit self; };
+
+      formatter = forEachSystem (pkgs: pkgs.nixfmt-tree);
     };
 }

@@ -107,6 +107,11 @@ func (h *hostRun) attach(ctx context.Context, id string) error {
 	if err := h.find(ctx, id); err != nil {
 		return err
 	}
+	return h.rejoin(ctx)
+}
+
+// rejoin follows the transaction that was adopted to its end, or tells how it ended.
+func (h *hostRun) rejoin(ctx context.Context) error {
 	if h.status.State.Final() {
 		return h.past(ctx)
 	}
@@ -121,15 +126,29 @@ func (h *hostRun) attach(ctx context.Context, id string) error {
 		h.endLive("no longer followed", nil)
 		return h.left()
 	}
-	h.judged(h.status.Results)
+	h.tellResults()
 	h.judged(h.status.DeployerResults)
-	return h.conclude(limit, err)
+	err = h.conclude(limit, err)
+	if ctx.Err() != nil && h.status.State == transaction.RolledBack {
+		return h.left() // before it had looked whether the host is back
+	}
+	return err
+}
+
+// tellResults tells the verdicts of the host's probes that were not told yet.
+func (h *hostRun) tellResults() {
+	all := h.status.Results
+	h.judged(all[min(len(h.results), len(all)):])
 }
 
 // left says in which state a host is that is followed no more.
 func (h *hostRun) left() error {
-	return &Failure{Host: h.Name, Step: "follow", Word: Interrupted, Code: CodeInterrupted, Next: "hdeploy attach " + h.named() + " " + h.id,
+	f := &Failure{Host: h.Name, Step: "follow", Word: Interrupted, Code: CodeInterrupted, Next: "hdeploy attach " + h.named() + " " + h.id,
 		Cause: fmt.Errorf("no longer followed; the transaction goes on (%s), and the host decides within %s", h.status.State, rounded(h.status.DeadManIn))}
+	if h.status.State.Final() {
+		f.Cause = fmt.Errorf("no longer followed; the host says: %s, %s", h.status.State, h.reasons())
+	}
+	return f
 }
 
 // past tells how a transaction ended that is over.

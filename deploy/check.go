@@ -17,8 +17,8 @@ import (
 	"github.com/hbohlen/hdeploy/profiles/transaction"
 )
 
-// CheckRequest asks what a switch would meet. Of the request Hosts, Flake, Deployer,
-// StateDir, Events and Log are used.
+// CheckRequest asks what a switch would meet. Of the request Hosts, Builders, Flake,
+// Deployer, StateDir, Events and Log are used. Builders are all hosts that deploy.toml has.
 type CheckRequest struct {
 	Request
 	// Build builds the systems, too, which tells whether they build, and lets be
@@ -186,6 +186,9 @@ func (c *checkup) configuration() {
 			c.find(event.Warning, "probes", "enable services."+service+", or take "+s.Name+" out of the host's probes in deploy.toml",
 				"probe %s asks for a service that the configuration does not enable", s.Name)
 		}
+	}
+	for _, f := range (agreement{host: c.Host, known: c.run.Builders, expected: *expected, declared: c.system.Declared, probes: specs}).findings() {
+		c.tell(f)
 	}
 }
 
@@ -357,6 +360,11 @@ func (c *checkup) newSystem(ctx context.Context) {
 	}
 	for _, check := range []func() error{c.checkSystem, c.checkBootRoom, func() error { return c.checkRoom(ctx) }} {
 		c.obstacle(check())
+	}
+	for _, unit := range c.restartLast() {
+		if why := restartedAnyway(c.system.OutPath, unit); why != "" {
+			c.find(event.Warning, "restart", restartRemedy, "%s", why)
+		}
 	}
 	if c.bootInstead != "" {
 		c.find(event.Remark, "judge", "", "it would be booted, not switched to: %s", c.bootInstead)

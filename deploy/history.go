@@ -53,6 +53,8 @@ type Transaction struct {
 	// AfterRollback are the verdicts about the previous system after a rollback.
 	AfterRollback []event.Probe   `json:"after_rollback,omitempty"`
 	Journal       []event.UnitLog `json:"journal,omitempty"`
+	// Reach is what a host that decided by itself could find out about being reachable.
+	Reach *event.Reach `json:"reach,omitempty"`
 
 	// Confirm and DeadMan are the time left, in seconds, of one that runs.
 	Confirm float64 `json:"confirm_seconds,omitempty"`
@@ -79,6 +81,9 @@ func transactionOf(s protocol.Status) Transaction {
 	}
 	if t.Action == "" {
 		t.Action = "switch"
+	}
+	if s.Proof != nil {
+		t.Reach = reached(*s.Proof)
 	}
 	if !s.Ended.IsZero() {
 		t.Seconds = s.Ended.Sub(s.Started).Seconds()

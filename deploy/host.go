@@ -114,10 +114,16 @@ type hostRun struct {
 	// every profile is the user's own.
 	elevation []string
 	own       bool
+
+	// itself says that the run is made on the host. alone is set where the host decides
+	// by itself; unsure says that it was left while it was asked to begin.
+	itself bool
+	alone  *alone
+	unsure bool
 }
 
 func newHostRun(r *run, h hosts.Host) *hostRun {
-	return &hostRun{Host: asSelf(h), run: r, id: strings.ToLower(rand.Text()[:16]), entered: map[transaction.State]bool{}}
+	return &hostRun{Host: asSelf(h), run: r, itself: h.Local, id: strings.ToLower(rand.Text()[:16]), entered: map[transaction.State]bool{}}
 }
 
 // fail keeps the first failure: what follows it are consequences.
@@ -200,11 +206,17 @@ func (h *hostRun) preflight(ctx context.Context) (err error) {
 		return h.connectionFailure("connect", err)
 	}
 	h.use(conn, a)
+	if err := h.chooseMode(); err != nil {
+		return err
+	}
 	if err := h.checkSelf(); err != nil {
 		return err
 	}
 	if err := h.orElevated(ctx); err != nil {
 		return err
+	}
+	if h.mayJoin() {
+		return nil // it may be this very deployment
 	}
 	if err := h.checkHost(); err != nil {
 		return err
@@ -239,6 +251,9 @@ func (h *hostRun) deploy(ctx context.Context) error {
 	}
 	if len(h.later) > 0 {
 		return h.deployAll(ctx)
+	}
+	if t := h.earlier(); t != nil {
+		return h.join(ctx, *t)
 	}
 	if err := h.unwrapProfile(ctx); err != nil {
 		return err
@@ -353,7 +368,7 @@ func (h *hostRun) finish(ctx context.Context) event.Outcome {
 	}
 	if h.failure != nil {
 		h.done(h.failure.Word, h.failure.Code)
-		if ctx.Err() != nil && h.status == nil && h.back == nil && h.failure.Code != CodeLookNow {
+		if ctx.Err() != nil && h.status == nil && h.back == nil && h.failure.Code != CodeLookNow && !h.unsure {
 			h.done(Interrupted, CodeInterrupted)
 			h.failure.Cause = fmt.Errorf("stopped before anything was changed: %v", context.Cause(ctx))
 		}
@@ -373,13 +388,14 @@ func (h *hostRun) finish(ctx context.Context) event.Outcome {
 			o.Generation = s.Generation
 		}
 	}
+	if h.unsure {
+		o.Transaction = h.id
+	}
 	o.Journal = h.unitLogs()
 	if b := h.back; b != nil {
 		o.Running, o.Boots, o.Generation = b.Running, b.Boots.System, b.Profile.Number
 	}
-	if h.status != nil && h.status.State == transaction.Committed {
-		o.Proof = h.proof
-	}
+	h.tellProof(&o)
 	o.RebootNeeded = h.rebootNeeded && h.back == nil
 	o.Failed, o.AfterRollback = h.failedProbes(), h.failedAfter()
 	if h.run.only == commandProbe {

@@ -28,7 +28,7 @@ func asSelf(h hosts.Host) hosts.Host {
 // checkSelf refuses what this machine cannot do to itself: hdeploy ends with its
 // reboot, and nobody would be there to confirm what it boots.
 func (h *hostRun) checkSelf() error {
-	if !h.Local || h.run.DryRun || !h.run.bootsOnce() && !h.run.reboots() {
+	if !h.Local && !h.itself || h.run.DryRun || !h.run.bootsOnce() && !h.run.reboots() {
 		return nil
 	}
 	return refused(h.Name, "judge", "hdeploy boot "+h.Name+"\n"+h.ssh("systemctl reboot"),

@@ -22,7 +22,7 @@ const (
 // where that proof is not wanted, over the connection at hand, if that still lives.
 func (h *hostRun) prove(ctx context.Context, confirm func() agent.First) error {
 	switch {
-	case h.Local:
+	case h.itself:
 		h.proof = bySelf
 		h.note("warning", "hdeploy runs on this machine itself: that it can be reached from elsewhere is not proven")
 	case h.MagicRollback:
@@ -42,6 +42,9 @@ func (h *hostRun) prove(ctx context.Context, confirm func() agent.First) error {
 
 // proven says how the host was reached for the confirmation.
 func (h *hostRun) proven() string {
+	if h.status != nil && h.status.Alone {
+		return h.decided()
+	}
 	switch h.proof {
 	case bySelf:
 		return "confirmed from the machine itself"
@@ -51,9 +54,17 @@ func (h *hostRun) proven() string {
 	return "reached over a new connection"
 }
 
+// decided says how a host that decides by itself did it.
+func (h *hostRun) decided() string {
+	if p := h.status.Proof; p != nil {
+		return "the host decided, inbound " + inbound(*p)
+	}
+	return "the host decided"
+}
+
 // anew says how the host was looked at after a rollback.
 func (h *hostRun) anew() string {
-	if h.Local {
+	if h.itself {
 		return "from the machine itself"
 	}
 	return "over a new connection"

@@ -27,6 +27,8 @@ type Request struct {
 	Prebuilt map[string]Prebuilt
 	// Effect says that an effect of Hercules CI runs this, which the deployment may end.
 	Effect bool
+	// Here is the machine that the run is made on; nil for that of this process.
+	Here *Machine
 	// Goal is how far the run goes. Action, Keep, Automatic and Force are as in
 	// [transaction.Plan], and mean nothing to another goal than a transaction.
 	Goal             Goal

@@ -1,6 +1,7 @@
 package deploy
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -93,7 +94,10 @@ func (h *hostRun) rollBack(ctx context.Context, r RollbackRequest) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	specs = alerting(specs)
+	specs, err = h.seenFromHere(alerting(specs))
+	if err = cmp.Or(err, h.checkAble()); err != nil {
+		return err
+	}
 	h.glance(ctx, specs)
 	if err := h.beginOrBoot(ctx, specs); err != nil {
 		return err
@@ -111,6 +115,9 @@ func (h *hostRun) planRollback(ctx context.Context, to string) (plan protocol.Ro
 	}
 	h.use(conn, a)
 	h.facts = plan.Facts
+	if err := h.chooseMode(); err != nil {
+		return plan, err
+	}
 	if h.needsRoot() {
 		return h.planRollback(ctx, to)
 	}

@@ -171,7 +171,7 @@ func (r *run) evaluateAndLook(ctx context.Context, hostRuns []*hostRun) error {
 			h.fail(err)
 		}
 		if h.failure == nil && r.Goal != GoalBuild && h.facts.System != "" {
-			h.fail(cmp.Or(h.checkArchitecture(), h.checkName()))
+			h.fail(cmp.Or(h.checkArchitecture(), h.checkName(), h.checkJoin()))
 		}
 	}
 	r.judgeTree(ctx, hostRuns)
@@ -220,7 +220,7 @@ func (r *run) build(ctx context.Context, hostRuns []*hostRun) {
 	var wanted []nix.Derivation
 	var building, elsewhere []*hostRun
 	for _, h := range hostRuns {
-		if h.failure != nil || h.unchanged() {
+		if h.failure != nil || h.unchanged() || h.earlier() != nil {
 			continue
 		}
 		if h.prebuilt() != nil {

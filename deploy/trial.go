@@ -9,7 +9,6 @@ import (
 
 	"github.com/hbohlen/hdeploy/deploy/agent"
 	"github.com/hbohlen/hdeploy/deploy/event"
-	"github.com/hbohlen/hdeploy/hosts/remote"
 	"github.com/hbohlen/hdeploy/profiles"
 	"github.com/hbohlen/hdeploy/profiles/probe"
 	"github.com/hbohlen/hdeploy/profiles/protocol"
@@ -40,9 +39,23 @@ func (h *hostRun) transact(ctx context.Context) error {
 	if !h.run.activates() {
 		specs = nil // with ThenReboot they are asked after the boot
 	}
+	if specs, err = h.seenFromHere(specs); err != nil {
+		return err
+	}
+	if err := h.checkAble(); err != nil {
+		return err
+	}
+	h.noteRestart()
+	if err := h.drain(ctx); err != nil {
+		return err
+	}
 	h.glance(ctx, specs)
 	begin := func(ctx context.Context) error { return h.beginOrBoot(ctx, specs) }
-	if err := h.copyAnd(ctx, begin); err != nil {
+	err = h.copyAnd(ctx, begin)
+	if errors.Is(err, errOvertaken) {
+		return h.giveWay(ctx)
+	}
+	if err != nil {
 		return err
 	}
 	return h.settle(ctx, specs)
@@ -52,6 +65,9 @@ func (h *hostRun) transact(ctx context.Context) error {
 func (h *hostRun) settle(ctx context.Context, specs []probe.Spec) error {
 	if h.bootInstead != "" {
 		specs = nil // what does not run cannot be judged
+	}
+	if h.decidesAlone() {
+		return h.followAlone(ctx)
 	}
 	// What runs on the host does not end with this run's context: the host is
 	// told to go back, and its answer is waited for.
@@ -80,12 +96,15 @@ func (h *hostRun) settle(ctx context.Context, specs []probe.Spec) error {
 func (h *hostRun) limits(specs []probe.Spec) transaction.Limits {
 	t := h.Timeouts
 	return transaction.Limits{
-		Activation: t.Activation, Confirm: t.Confirm + probe.LongestDeadline(specs) + h.longer,
+		Activation: t.Activation, Confirm: t.Confirm + probe.LongestDeadline(specs) + h.longer + h.deliberation(specs),
 		Commit: t.Commit, Rollback: t.Rollback, Grace: t.Grace,
 	}
 }
 
 func (h *hostRun) begin(ctx context.Context, specs []probe.Spec) error {
+	if err := h.callWitness(ctx, specs); err != nil {
+		return err
+	}
 	h.beginLive(event.Trial)
 	if h.keeps() && !h.run.Keep {
 		h.note("warning", "%s: a new system that fails its trial is left running; only silence takes it back", h.keptBy())
@@ -95,8 +114,10 @@ func (h *hostRun) begin(ctx context.Context, specs []probe.Spec) error {
 	}
 	// From here on an interruption is an abort on the host, not the end of a
 	// request that may have reached it.
+	told := ctx
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), beginLimit)
 	defer cancel()
+	defer h.leavesSoon(told, cancel)()
 	found := h.conn.Target()
 	h.found = &found
 	revision := h.revision(ctx)
@@ -104,15 +125,21 @@ func (h *hostRun) begin(ctx context.Context, specs []probe.Spec) error {
 		ID: h.id, Deployer: h.run.Deployer, Revision: revision.Commit, Dirty: revision.Dirty, Profile: profiles.System, New: h.system.OutPath,
 		Running: h.facts.Running, Limits: h.limits(specs), Probes: from(specs, probe.FromHost),
 		Action: h.action(), Keep: h.keeps(), Automatic: h.run.Automatic, Force: h.run.Force,
-		Rejects: h.rejects, LastResort: transaction.LastResort(h.LastResort), Tree: h.tree(),
+		Rejects: h.rejects, LastResort: transaction.LastResort(h.LastResort), Tree: h.tree(), Alone: h.aloneRequest(),
 	}
 	status, err := h.agent.Begin(ctx, request)
 	var said *protocol.Error
+	if err != nil && !errors.As(err, &said) && h.leaves(told) {
+		return h.leftBeginning()
+	}
 	if err != nil && !errors.As(err, &said) {
 		// The host answers a repeated request with the transaction it has begun.
 		if h.redial(ctx, redialFirst, patient, h.anywhere(), h.askFacts) == nil {
 			status, err = h.agent.Begin(ctx, request)
 		}
+	}
+	if errors.As(err, &said) && h.overtaken(ctx) {
+		return errOvertaken
 	}
 	if err != nil {
 		return h.startFailure(err)
@@ -126,7 +153,7 @@ func (h *hostRun) begin(ctx context.Context, specs []probe.Spec) error {
 // has all its time, and again when it waits for nothing but the confirmation.
 func (h *hostRun) tellDeadline() {
 	h.run.emit(event.Event{Type: "deadline", Host: h.Name, Phase: h.lived, Deadline: &event.Deadline{
-		ID: h.id, Confirm: h.status.ConfirmIn.Seconds(), DeadMan: h.status.DeadManIn.Seconds(),
+		ID: h.id, Confirm: h.status.ConfirmIn.Seconds(), DeadMan: h.status.DeadManIn.Seconds(), Alone: h.status.Alone,
 	}})
 }
 
@@ -216,6 +243,9 @@ func (h *hostRun) watched(e protocol.WatchEvent) {
 	}
 	if e.Status != nil {
 		h.status = e.Status
+		if h.alone != nil {
+			h.tellResults() // nobody else asks for them, and this side may be gone at the end
+		}
 		h.tellReboots()
 		h.enter(e.Status.State)
 	}
@@ -302,74 +332,6 @@ func (h *hostRun) endLive(detail string, err error) {
 func (h *hostRun) askFacts() agent.First {
 	h.seen = protocol.Facts{}
 	return agent.AskFacts(protocol.FactsRequest{Profile: profiles.System}, &h.seen)
-}
-
-// patient is for a redial that no refused login ends: the previous system may let
-// this deployer in again.
-const patient = 0
-
-// redial replaces the connection by a new one, beginning after pause, again and
-// again until ctx ends, the agent has an answer other than a result, or the host
-// has refused the login so many times, if that is not [patient].
-func (h *hostRun) redial(ctx context.Context, pause time.Duration, refusals int, places []remote.Target, first func() agent.First) error {
-	var last error
-	refused := 0
-	for ; ; pause = min(max(redialFirst, pause*3/2), redialLast) {
-		select {
-		case <-ctx.Done():
-			if last == nil {
-				last = ctx.Err()
-			}
-			return last
-		case <-time.After(pause):
-		}
-		conn, a, err := h.connectAt(ctx, places, first())
-		if err == nil {
-			h.use(conn, a)
-			return nil
-		}
-		var said *protocol.Error
-		if errors.As(err, &said) {
-			return err
-		}
-		if last == nil {
-			h.note("info", "not reached over a new connection yet: %s", withoutHost(err))
-		}
-		if ctx.Err() == nil || last == nil {
-			last = err
-		}
-		if h.final(err) {
-			refused++
-		}
-		if refusals != patient && refused >= refusals {
-			return last
-		}
-	}
-}
-
-// withoutHost is a connection's error without the host's name, which stands
-// beside it already.
-func withoutHost(err error) string {
-	var r *remote.Error
-	if errors.As(err, &r) {
-		return r.Cause.Error()
-	}
-	return err.Error()
-}
-
-// refusalsToGoBack is how often in a row a host may refuse the login before that
-// is its verdict.
-const refusalsToGoBack = 3
-
-// final says whether a dial failed in a way that the passing of time alone does
-// not mend: the new system answers, and lets this deployer in no more.
-func (h *hostRun) final(err error) bool {
-	var r *remote.Error
-	if !errors.As(err, &r) {
-		return false
-	}
-	return r.Kind == remote.LoginRefused || r.Kind == remote.HostKeyChanged || r.Kind == remote.HostKeyUnknown ||
-		r.Kind == remote.NoElevation
 }
 
 // verify probes the host from here, proves over a new connection, with all hops

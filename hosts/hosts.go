@@ -100,12 +100,13 @@ type Host struct {
 	Mode ConfirmMode
 	// Witness is another host of the inventory, which dials in from outside; empty for
 	// none. Outward are URLs (https) that the new system must reach. OnUnknown is what becomes
-	// of one that was not proven to let traffic in: "changed", "rollback" or "commit".
+	// of one that was not proven to let traffic in: OnUnknownChanged to go back where
+	// something changed that decides over it, OnUnknownRollback or OnUnknownCommit.
 	Witness   string
 	Outward   []string
 	OnUnknown string
-	// RestartAgent is when the agent of Hercules CI is restarted: "switch", as the
-	// activation does it, or "last", after everything else was judged.
+	// RestartAgent is when the agent of Hercules CI is restarted: RestartBySwitch, as
+	// the activation does it, or RestartLast, after everything else was judged.
 	RestartAgent string
 	// Drain is how long the host's own CI agent may go on with what it builds, before
 	// the change; zero to go on at once.
@@ -230,6 +231,7 @@ func NewHost(name string) Host {
 		Attribute:  defaultAttribute(name),
 		LastResort: "none",
 		Build:      BuildLocal, AutoRollback: true, MagicRollback: true,
+		Mode: ModeAuto, OnUnknown: OnUnknownChanged, RestartAgent: RestartBySwitch,
 		Timeouts: Timeouts{
 			Activation: 300 * time.Second,
 			Confirm:    60 * time.Second,

@@ -176,6 +176,12 @@ auto_rollback = false
 magic_rollback = false
 when_reboot_needed = "boot"
 last_resort = "reboot"
+confirm_mode = "self"
+witness = "builder"
+on_unknown = "commit"
+outward = ["https://example.org:8443"]
+restart_agent = "last"
+drain = "5m"
 tags = { extend = ["edge"] }
 probes = ["hercules-ci-agent"]
 timeouts = { activation = "1h", confirm = "90s", commit = "3m", rollback = "4m", grace = "5s", reboot = "6m", connect = "700ms" }

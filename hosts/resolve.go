@@ -28,6 +28,7 @@ func newResolver(d *decoder, inv *Inventory, jumps map[string]Jump, all []*setti
 func (r *resolver) resolve(host *settings) {
 	host.Probes = r.probes(host.probes)
 	r.resolveBuild(host)
+	r.resolveWitness(host)
 	host.Profiles = nil
 	for _, draft := range host.profiles {
 		draft.Probes = r.probes(draft.probes)

@@ -12,6 +12,7 @@ type settings struct {
 	probes   []*node
 	jump     []*node
 	build    *node
+	witness  *node
 	profiles []profileDraft
 	// header is where the host's table begins.
 	header position
@@ -65,7 +66,7 @@ func levelKeys() []key[settings] {
 			func(h *settings) *[]*node { return &h.probes }, func(h settings) []string { return probeNames(h.Probes) })},
 		{"timeouts", "How long each part of a deployment may take.", tableForm(timeoutKeys(),
 			func(h *settings) *Timeouts { return &h.Timeouts }, func(h settings) *Timeouts { return &h.Timeouts })},
-	})
+	}, aloneKeys())
 }
 
 // loginKeys are what hosts and jump hosts have in common.

@@ -16,6 +16,7 @@ import (
 
 	"github.com/hbohlen/hdeploy/profiles/nixos"
 	"github.com/hbohlen/hdeploy/profiles/protocol"
+	"github.com/hbohlen/hdeploy/profiles/reach"
 	"github.com/hbohlen/hdeploy/profiles/transaction"
 )
 
@@ -43,6 +44,10 @@ func run(ctx context.Context, args []string) error {
 		return resume(ctx)
 	case len(args) == 2 && args[0] == "stopped" && transaction.ValidID(args[1]):
 		return stopped(ctx, args[1])
+	case len(args) == 2 && args[0] == "metrics":
+		return agent{engine: hostEngine()}.writeMetrics(args[1])
+	case len(args) == 2 && args[0] == "witness" && transaction.ValidID(args[1]):
+		return dialIn(ctx, args[1])
 	case len(args) == 1 && args[0] == "version":
 		_, err := fmt.Println(protocol.Release)
 		return err
@@ -58,6 +63,7 @@ func hostEngine() transaction.Engine {
 		Clock:     nixos.Clock{},
 		Host:      host,
 		Restarter: host,
+		Prover:    host,
 		Comparer:  host,
 		Reboot:    nixos.Reboot,
 		Log:       toJournal,
@@ -65,10 +71,20 @@ func hostEngine() transaction.Engine {
 	}
 }
 
-func toJournal(r transaction.Record) {
+func toJournal(r transaction.Record) { fmt.Fprintln(os.Stderr, inJournal(r)) }
+
+// inJournal is the line that tells of a transaction. A proof that decided is its reason,
+// and told once.
+func inJournal(r transaction.Record) string {
 	line := fmt.Sprintf("transaction %s by %s: %s, new system %s", r.ID, r.Deployer, r.State, r.New)
-	if r.Reason != "" {
-		line += ": " + r.Reason
+	if r.Alone != nil {
+		line += "; the host decides alone"
 	}
-	fmt.Fprintln(os.Stderr, line)
+	switch {
+	case r.Reason != "":
+		line += ": " + r.Reason
+	case r.Proof != nil && r.Alone != nil:
+		line += ": " + reach.Decide(*r.Proof, r.Alone.OnUnknown).Reason
+	}
+	return line
 }

@@ -185,6 +185,7 @@ func (a profileAgent) begin(ctx context.Context, p protocol.StartRequest) (*prot
 		ID: p.ID, Deployer: p.Deployer, Revision: p.Revision, Agent: protocol.Release, Profile: a.host.Link, New: p.New,
 		Running: p.Running, Limits: p.Limits, Probes: p.Probes, Baseline: baseline, Program: &a.host.Program,
 		Action: p.Action, Keep: p.Keep, Dirty: p.Dirty, Tree: p.Tree, Rejects: p.Rejects, Automatic: p.Automatic, Force: p.Force,
+		Alone: p.Alone,
 	})
 	return a.prepared(p, r, err)
 }

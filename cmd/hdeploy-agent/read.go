@@ -44,6 +44,8 @@ func (a agent) read(ctx context.Context, method string, params json.RawMessage, 
 		return a.recorded()
 	case protocol.MethodCheck:
 		return decoded(params, func(p protocol.CheckRequest) (any, error) { return a.check(ctx, p) })
+	case protocol.MethodTasks:
+		return decoded(params, func(p protocol.TasksRequest) (any, error) { return a.tasks(ctx, p) })
 	case protocol.MethodFreeze:
 		return decoded(params, func(p protocol.FreezeRequest) (any, error) { return a.freeze(ctx, p) })
 	case protocol.MethodUnfreeze:

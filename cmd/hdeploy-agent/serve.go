@@ -73,6 +73,8 @@ func (a agent) handle(ctx context.Context, method string, params json.RawMessage
 		return decoded(params, func(p protocol.RollbackRequest) (any, error) { return a.rollbackPlan(ctx, p) })
 	case protocol.MethodRecall:
 		return decoded(params, func(p protocol.RecallRequest) (any, error) { return a.recallOne(p) })
+	case protocol.MethodWitness:
+		return decoded(params, func(p protocol.WitnessRequest) (any, error) { return a.witness(ctx, p) })
 	case protocol.MethodProfile:
 		return decoded(params, func(p protocol.ProfileRequest) (any, error) { return a.forProfile(ctx, p, emit) })
 	case protocol.MethodProbe:
@@ -158,7 +160,7 @@ func (a agent) begin(ctx context.Context, p protocol.StartRequest) (*protocol.St
 		ID: p.ID, Deployer: p.Deployer, Revision: p.Revision, Agent: protocol.Release, Profile: p.Profile, New: p.New,
 		Running: p.Running, Limits: p.Limits, Probes: p.Probes, Baseline: baseline,
 		Action: p.Action, Keep: p.Keep, Dirty: p.Dirty, Tree: p.Tree, Rejects: p.Rejects, Automatic: p.Automatic, Force: p.Force,
-		LastResort: p.LastResort,
+		LastResort: p.LastResort, Alone: p.Alone,
 	})
 	return a.prepared(p, r, err)
 }
@@ -245,6 +247,11 @@ func validRequest(p protocol.StartRequest) error {
 	if err := p.Limits.Validate(); err != nil {
 		return refuse("%v", err)
 	}
+	if p.Alone != nil {
+		if err := p.Alone.Validate(); err != nil {
+			return refuse("to decide alone: %v", err)
+		}
+	}
 	for _, s := range p.Probes {
 		if err := s.Validate(); err != nil {
 			return refuse("probe %s: %v", s.Name, err)
@@ -316,6 +323,7 @@ func (a agent) status(r transaction.Record) *protocol.Status {
 	}
 	s.Running, s.Profile, _ = a.engine.Host.Look(r.Profile)
 	s.AfterRollback = r.AfterRollback
+	s.Alone, s.Proof = r.Alone != nil, r.Proof
 	s.Untouched, s.HasRestarted = r.Untouched, r.HasRestarted
 	if r.State.Final() || r.BootID != a.engine.Clock.BootID() {
 		return s

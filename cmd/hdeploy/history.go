@@ -98,6 +98,9 @@ func transactionRow(t deploy.Transaction) row {
 	if probes := probesText(t.Probes); probes != "" {
 		r.below = append(r.below, probes)
 	}
+	if t.Reach != nil {
+		r.below = append(r.below, t.Reach.Summary)
+	}
 	for _, p := range t.Probes {
 		if p.Verdict != "pass" && !strings.HasPrefix(t.Reason, "probe "+p.Name+" ") {
 			r.below = append(r.below, fmt.Sprintf("probe %s: %s: expected %s, saw %s", p.Name, p.Verdict, p.Expected, p.Seen))

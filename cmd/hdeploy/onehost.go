@@ -13,6 +13,8 @@ import (
 type oneHostOptions struct {
 	commonOptions
 	host hosts.Host
+	// all are those of the inventory.
+	all []hosts.Host
 }
 
 // readOneHost reads HOST and at most more arguments after it.
@@ -37,11 +39,11 @@ func readOneHost(c *cli.Context, s streams, more int) (oneHostOptions, error) {
 	if len(selected) != 1 {
 		return o, usageFailure(fmt.Sprintf("%s takes one host, but %s stands for %d", name, c.Args().First(), len(selected)), next)
 	}
-	o.host = selected[0]
+	o.host, o.all = selected[0], found.inventory.Hosts
 	return o, nil
 }
 
 // request is what the engine takes for a host that needs no flake.
 func (o oneHostOptions) request(s streams) deploy.Request {
-	return deploy.Request{Hosts: []hosts.Host{o.host}, Deployer: deployer(s), Automatic: automatic(s)}
+	return deploy.Request{Hosts: []hosts.Host{o.host}, Builders: o.all, Deployer: deployer(s), Automatic: automatic(s), Effect: inEffect(s)}
 }

@@ -14,10 +14,12 @@ import (
 // interruptible runs a command so that the first signal asks it to end, with
 // every host left in a state that it can name, and the second one does not
 // wait for it: the code is then that of an interrupted run at once, and the
-// hosts go back by themselves.
+// hosts go on by themselves. SIGTERM and SIGHUP come from whoever ends a session or a
+// service, which a switch may do itself: they ask the run to leave a host alone that
+// decides by itself. SIGINT is a person's.
 func interruptible(ctx context.Context, s streams, run func(context.Context) int) int {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
 
 	// Two signals may arrive before the first is read.
 	arrived := make(chan os.Signal, 2)
@@ -41,8 +43,8 @@ func interruptible(ctx context.Context, s streams, run func(context.Context) int
 	select {
 	case code := <-done:
 		return code
-	case <-arrived:
-		cancel()
+	case sig := <-arrived:
+		cancel(causeOf(sig))
 	}
 	select {
 	case code := <-done:
@@ -51,7 +53,15 @@ func interruptible(ctx context.Context, s streams, run func(context.Context) int
 		if s.ErrTTY {
 			fmt.Fprint(s.ErrOut, display.ShowCursor+"\n")
 		}
-		fmt.Fprintln(s.ErrOut, "hdeploy: interrupted again: left without waiting; a host in trial goes back by itself, and one that was committing or rebooting goes on: hdeploy status HOST says where it is")
+		fmt.Fprintln(s.ErrOut, "hdeploy: interrupted again: left without waiting; a host in trial goes back by itself, or decides by itself where it deploys itself, and one that was committing or rebooting goes on: hdeploy status HOST says where it is")
 		return deploy.CodeInterrupted
 	}
+}
+
+// causeOf is why the context of a run ends that got the signal.
+func causeOf(sig os.Signal) error {
+	if sig == os.Interrupt {
+		return nil
+	}
+	return deploy.ErrLeave
 }

@@ -92,9 +92,13 @@ func (o switchOptions) request(ctx context.Context, s streams) (deploy.Request, 
 		Hosts: selected, Flake: flake, DryRun: o.dryRun,
 		Goal: o.goal, Action: o.action, Keep: o.keep, Force: o.force, Automatic: automatic(s),
 		ForceIdentity: o.identity, Strict: o.strict,
-		Prebuilt: prebuilt, ThenReboot: o.thenReboot, Deployer: deployer(s), StateDir: state, Nix: o.nix,
+		Prebuilt: prebuilt, ThenReboot: o.thenReboot, Deployer: deployer(s), StateDir: state, Nix: o.nix, Effect: inEffect(s),
 	}, nil
 }
+
+// inEffect says whether an effect of Hercules CI runs this. hercules-ci-effects sets the
+// variable for every effect.
+func inEffect(s streams) bool { return s.env("IN_HERCULES_CI_EFFECT") == "true" }
 
 // find finds the hosts that are meant.
 func (o switchOptions) find(ctx context.Context, s streams) (selection, error) {

@@ -159,11 +159,24 @@ func (p *page) good(host string, o event.Outcome) {
 		meaning += ", in " + Seconds(o.Seconds)
 	}
 	p.headline(p.st.good, host, Clean(o.Outcome), meaning)
+	if o.Reach != nil {
+		p.line(2, "", Clean(o.Reach.Summary))
+		p.looks(*o.Reach)
+	}
 	if o.RebootNeeded {
 		p.line(2, "", p.st.warn("A reboot is needed")+" before its new kernel runs.")
 	}
 	if o.Changes != nil {
 		p.changes(*o.Changes)
+	}
+}
+
+// looks names what was not proven of what a host looked at.
+func (p *page) looks(r event.Reach) {
+	for _, look := range r.Looks {
+		if look.State != "proven" && look.Name != "inbound" {
+			p.line(4, "", join(": ", Clean(look.Name), Clean(look.State), Clean(look.Detail)))
+		}
 	}
 }
 
@@ -201,6 +214,10 @@ func (p *page) report(host string, o event.Outcome, told map[string]string) {
 	}
 	if o.Action != "build" {
 		p.systems(o)
+	}
+	if o.Reach != nil {
+		p.field("reachable", Clean(o.Reach.Summary))
+		p.looks(*o.Reach)
 	}
 	p.field("transaction", Clean(o.Transaction))
 	if o.RebootNeeded {
@@ -358,6 +375,9 @@ func meaningOf(host string, o event.Outcome) string {
 	case "unchanged":
 		return unchangedMeaning(o)
 	case "committed":
+		if o.Reach != nil {
+			return wanted + " runs, was judged by the host itself, and boots next"
+		}
 		return wanted + " runs, was confirmed, and boots next"
 	case "degraded":
 		return degradedMeaning(o, wanted)

@@ -39,6 +39,7 @@ func TestDocNamesEveryField(t *testing.T) {
 	}
 	wantFields(t, "outcome", sections["outcome"], reflect.TypeFor[event.Failure]())
 	wantFields(t, "outcome", sections["outcome"], reflect.TypeFor[event.Changes]())
+	wantFields(t, "outcome", sections["outcome"], reflect.TypeFor[event.Reach]())
 	envelope := reflect.TypeFor[event.Event]()
 	for i := range envelope.NumField() {
 		f := envelope.Field(i)

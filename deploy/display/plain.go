@@ -165,6 +165,9 @@ func policyText(policy string) string {
 }
 
 func deadlineText(d event.Deadline) string {
+	if d.Alone {
+		return fmt.Sprintf("transaction %s is decided by the host itself within %s", Clean(d.ID), countdown(span(d.DeadMan)))
+	}
 	return fmt.Sprintf("transaction %s goes back by itself in %s unless confirmed", Clean(d.ID), countdown(span(d.Confirm)))
 }
 

@@ -28,6 +28,7 @@ type chapter struct {
 	notes    []event.Note
 	probes   []event.Probe
 	deadline time.Time // when the host goes back by itself; zero when it will not
+	alone    bool      // by the deadline it has decided by itself
 	outcome  *event.Outcome
 }
 
@@ -87,7 +88,10 @@ func (s *story) apply(e event.Event) {
 		c.judge(*e.Probe)
 	case e.Finding != nil: // the answer tells them
 	case e.Deadline != nil:
-		c.deadline = e.Time.Add(span(e.Deadline.Confirm))
+		c.deadline, c.alone = e.Time.Add(span(e.Deadline.Confirm)), e.Deadline.Alone
+		if c.alone {
+			c.deadline = e.Time.Add(span(e.Deadline.DeadMan))
+		}
 	case e.Outcome != nil:
 		c.outcome = e.Outcome
 		c.deadline = time.Time{}

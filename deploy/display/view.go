@@ -142,7 +142,11 @@ func (c *chapter) block(sc screen) []string {
 	lines = append(lines, c.noteLines(sc)...)
 	if !c.deadline.IsZero() {
 		left := countdown(c.deadline.Sub(sc.now))
-		lines = append(lines, "  "+sc.st.warn(fmt.Sprintf("goes back by itself in %s unless confirmed", left)))
+		text := fmt.Sprintf("goes back by itself in %s unless confirmed", left)
+		if c.alone {
+			text = fmt.Sprintf("decides by itself within %s", left)
+		}
+		lines = append(lines, "  "+sc.st.warn(text))
 	}
 	return lines
 }

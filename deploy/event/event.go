@@ -146,6 +146,8 @@ type Deadline struct {
 	// if everything else on the host is dead.
 	Confirm float64 `json:"confirm_seconds"`
 	DeadMan float64 `json:"dead_man_seconds"`
+	// Alone says that the host decides by itself, and waits for no confirmation.
+	Alone bool `json:"alone,omitempty"`
 }
 
 // Outcome is how a host ended. Every selected host gets exactly one.
@@ -172,9 +174,12 @@ type Outcome struct {
 	// Boots is what the host boots next, or "unknown".
 	Boots        string `json:"boots,omitempty"`
 	RebootNeeded bool   `json:"reboot_needed,omitempty"`
-	// Proof is how the confirmation came to a host that committed: "new-connection",
-	// "old-connection" or "self". Only the first proves that the host can be reached.
-	Proof   string   `json:"proof,omitempty"`
+	// Proof is how a host that committed is known to be reachable: "new-connection" by
+	// the confirmation; where the host decided by itself "witness" or "connection" by
+	// traffic from outside. "old-connection" and "self" prove nothing of it.
+	Proof string `json:"proof,omitempty"`
+	// Reach is what a host that decided by itself could find out about that.
+	Reach   *Reach   `json:"reach,omitempty"`
 	Seconds float64  `json:"seconds"`
 	Failure *Failure `json:"failure,omitempty"`
 	// Failed names the probes that failed.

@@ -3,7 +3,8 @@ package nix
 import "fmt"
 
 // Declared is what a configuration says about things that must fit together. A list
-// is nil where the configuration has no such option, so that nothing can be said.
+// or a pointer is nil where the configuration has no such option, so that nothing can be
+// said.
 type Declared struct {
 	// Users and Groups are the names of those that exist.
 	Users  []string `json:"users"`
@@ -19,6 +20,35 @@ type Declared struct {
 	// where that is not known.
 	LoginKeys *int   `json:"loginKeys"`
 	Home      string `json:"home"`
+	// Configurations are the names of the flake's nixosConfigurations.
+	Configurations []string `json:"configurations"`
+	// SSHD is services.openssh, Agent is services.hdeploy.
+	SSHD  *SSHD  `json:"sshd"`
+	Agent *Agent `json:"agent"`
+	// Sudo and Doas say whether there is such a program.
+	Sudo *bool `json:"sudo"`
+	Doas *bool `json:"doas"`
+	// HerculesRestarts says whether an activation restarts the changed unit of the Hercules CI
+	// agent.
+	HerculesRestarts *bool `json:"herculesRestarts"`
+}
+
+// SSHD is how the configuration has sshd. Of a disabled one nothing else is known.
+type SSHD struct {
+	Enable bool `json:"enable"`
+	// Ports are those that it may listen on, perhaps at some addresses only.
+	Ports []int `json:"ports"`
+	// RootLogin is PermitRootLogin, empty where it is not set.
+	RootLogin string `json:"rootLogin"`
+}
+
+// Agent is how the configuration has hdeploy's module. Of a disabled one nothing else is
+// known.
+type Agent struct {
+	Enable bool `json:"enable"`
+	// Users may run the agent as root, with their password where RequirePassword is set.
+	Users           []string `json:"users"`
+	RequirePassword bool     `json:"requirePassword"`
 }
 
 // Relations are the units that a unit names, with their suffixes.

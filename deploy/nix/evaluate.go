@@ -110,6 +110,9 @@ const hostsPerCall = 32
 //go:embed evaluate.nix
 var evaluateNix string
 
+//go:embed expectations.nix
+var expectationsNix string
+
 // Evaluate evaluates the systems of all hosts, in one nix process for up to 32
 // of them. The flake is an absolute path or a flake URL, without a fragment.
 // The errors are [*UnknownAttributeError] (joined, if several), [*TooOldError],
@@ -264,7 +267,7 @@ func expression(hosts []wanted) string {
 		fmt.Fprintf(&list, "{ host = %s; attribute = %s; path = %s; place = %s; config = %s; login = %s; node = %s; }\n",
 			quote(h.host), quote(h.attribute), quoteList(h.path), quoteList(place), config, login, node)
 	}
-	return fmt.Sprintf("(%s)\n[\n%s]", evaluateNix, list.String())
+	return fmt.Sprintf("(%s) (%s)\n[\n%s]", evaluateNix, expectationsNix, list.String())
 }
 
 // evaluation is one or several nix processes that answer for a batch of hosts.

@@ -1,10 +1,11 @@
-# What hdeploy asks a flake: a function from the wanted hosts to a function
-# from the flake's outputs to the answer. Only what is named here is forced.
-wanted: outputs:
+# What hdeploy asks a flake: a function from expectations.nix to one from the wanted
+# hosts to one from the flake's outputs to the answer. Only what is named here is forced.
+reading: wanted: outputs:
 let
+  inherit (reading) enabled expectations secret strings text version;
   inherit (builtins)
-    attrNames concatStringsSep elemAt filter foldl' genList head isAttrs isList
-    isString length listToAttrs map mapAttrs match removeAttrs split substring tail trace;
+    attrNames elemAt filter foldl' genList head isAttrs length listToAttrs map match
+    removeAttrs substring tail trace;
 
   take = n: list: genList (elemAt list) (if length list < n then length list else n);
 
@@ -18,74 +19,6 @@ let
     };
 
   at = foldl' (set: name: set.${name}) outputs;
-
-  # Never the value itself: to print a path value would copy the file that it
-  # names, perhaps a secret, into the store.
-  text = value: if value == null then null else builtins.unsafeDiscardStringContext (toString value);
-
-  texts = names: set: listToAttrs (map (name: { inherit name; value = text (set.${name} or null); }) names);
-
-  enabled = service: read:
-    if service == null then null
-    else if !(service.enable or false) then { enable = false; }
-    else { enable = true; } // read service;
-
-  opnix = units: service: {
-    tokenFile = text (service.tokenFile or null);
-    version = version (units.opnix-secrets.script or null);
-    configFiles = length (service.configFiles or [ ]);
-    services = if integrated service then strings (service.systemdIntegration.services or [ ]) else [ ];
-    secrets = mapAttrs (secret service) (service.secrets or { });
-  };
-
-  # OpNix names no version; the store path of its program does.
-  version = script:
-    let found = if isString script then split "-opnix-([0-9.]+)/bin/opnix" (text script) else [ ]; in
-    if length found > 1 then head (elemAt found 1) else null;
-
-  # Without it OpNix orders and restarts nothing.
-  integrated = service: service.systemdIntegration.enable or true;
-
-  strings = list: if isList list then map text (filter isString list) else [ ];
-
-  secret = service: name: value:
-    texts [ "owner" "group" "mode" ] value // {
-      path = place service name value;
-      symlinks = strings (value.symlinks or [ ]);
-      services =
-        let services = value.services or [ ]; in
-        if !(integrated service) then [ ]
-        else if isAttrs services then attrNames services
-        else strings services;
-    };
-
-  # As OpNix finds it: variables in braces, below outputDir if it is relative.
-  # Other variables, which may hold anything, are not forced.
-  place = service: name: value:
-    let
-      written = text (service.secretPaths.${name} or (if (value.path or null) != null then value.path else name));
-      variables = (service.defaults or { }) // (value.variables or { });
-      path = concatStringsSep "" (map
-        (part: if isString part then part else text (variables.${head part} or "{${head part}}"))
-        (split "\\{([^}]+)}" written));
-    in
-    if substring 0 1 path == "/" then path
-    else "${text (service.outputDir or "/var/lib/opnix/secrets")}/${path}";
-
-  agent = config: service: {
-    settings = texts [ "baseDirectory" "clusterJoinTokenPath" "binaryCachesPath" "secretsJsonPath" "apiBaseUrl" ] (service.settings or { });
-    hostName = text (config.networking.hostName or null);
-    restartSec = text (config.systemd.services.hercules-ci-agent.serviceConfig.RestartSec or null);
-  };
-
-  expectations = config: {
-    services = {
-      onepassword-secrets = enabled (config.services.onepassword-secrets or null) (opnix (config.systemd.services or { }));
-      hercules-ci-agent = enabled (config.services.hercules-ci-agent or null) (agent config);
-    };
-    units = filter (name: (config.systemd.services or { }) ? ${name})
-      [ "opnix-secrets" "onepassword-secrets" "hercules-ci-agent" ];
-  };
 
   # Every name stands for itself, or for what is called so. null where there is no such option.
   names = set: if set == null then null else map (key: text (set.${key}.name or key)) (attrNames set);
@@ -132,7 +65,25 @@ let
         };
       loginKeys = if users == null then null else keyCount (users.${login} or { });
       home = text (users.${login}.home or null);
+      configurations = take 500 (attrNames configurations);
+      sshd = enabled (config.services.openssh or null) (service: {
+        ports = filter builtins.isInt
+          ((service.ports or [ ]) ++ map (listen: listen.port or null) (service.listenAddresses or [ ]));
+        rootLogin = text (service.settings.PermitRootLogin or null);
+      });
+      agent = enabled (config.services.hdeploy or null) (service: {
+        users = strings (service.users or [ ]);
+        requirePassword = service.requirePassword or false;
+      });
+      sudo = isEnabled [ (config.security.sudo or null) (config.security.sudo-rs or null) ];
+      doas = isEnabled [ (config.security.doas or null) ];
+      herculesRestarts = services.hercules-ci-agent.restartIfChanged or null;
     };
+
+  # null where none of the options exists.
+  isEnabled = options:
+    let known = filter (option: option != null) options; in
+    if known == [ ] then null else builtins.any (option: option.enable or false) known;
 
   configurations = outputs.nixosConfigurations or { };
 

@@ -49,3 +49,13 @@ func (n *Nix) Names(ctx context.Context, flake, output string) ([]string, error)
 	}
 	return cleanNames(names), nil
 }
+
+// ConfigurationOf is the name of the NixOS configuration in a path like
+// nixosConfigurations.web1.config.system.build.toplevel; empty where a path leads elsewhere.
+func ConfigurationOf(attribute string) string {
+	path, err := splitAttribute(attribute)
+	if err != nil || len(path) < 2 || path[0] != "nixosConfigurations" {
+		return ""
+	}
+	return path[1]
+}

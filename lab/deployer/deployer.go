@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"syscall"
 
 	"github.com/hbohlen/hdeploy/deploy/event"
 	"github.com/hbohlen/hdeploy/lab"
@@ -23,6 +24,8 @@ type Options struct {
 	Dir, State string
 	// Config is the deploy.toml.
 	Config string
+	// Env is added to the environment.
+	Env []string
 }
 
 // Run is one hdeploy, running or ended.
@@ -46,7 +49,7 @@ func Start(ctx context.Context, workstation *lab.Host, o Options, command ...str
 	r := &Run{Ended: ended, changed: make(chan struct{})}
 	args := append([]string{"/hdeploy/hdeploy"}, command...)
 	process, err := workstation.Start(ctx, lab.ExecOptions{
-		Dir: o.Dir, Env: []string{"XDG_STATE_HOME=" + o.State},
+		Dir: o.Dir, Env: append([]string{"XDG_STATE_HOME=" + o.State}, o.Env...),
 		Stdout: stream{r}, Stderr: &r.stderr,
 	}, append(args, "--config", o.Config, "--output", "json")...)
 	if err != nil {
@@ -128,6 +131,16 @@ func (r *Run) Outcome() *event.Outcome {
 		}
 	}
 	return nil
+}
+
+// Signal sends the run a signal, if it has not ended.
+func (r *Run) Signal(signal syscall.Signal) error {
+	select {
+	case <-r.Ended:
+		return nil
+	default:
+	}
+	return r.process.Signal(signal)
 }
 
 // Kill ends the run, if it has not ended, as a crash would.

@@ -57,7 +57,7 @@ func (r *run) requireNone(severity event.Severity) {
 
 func TestCheckOfCleanHost(t *testing.T) {
 	s := newSite(t, lab.HostOptions{})
-	s.inventory.Probes = `["no-new-failed-units"]`
+	s.inventory.Probes = `["no-new-failed-units", "onepassword-secrets"]`
 	s.configure(withSecrets(nil))
 	s.deploy().require("committed", 0)
 	before := s.snapshot()
@@ -113,6 +113,13 @@ func TestCheckOfConfigurations(t *testing.T) {
 
 	check(settings{"hostName": "somebody"}).require("not-ready", 11).requireFinding(event.Obstacle, "identity", "somebody", "--force-identity")
 	check(settings{}).require("ready", 0).requireNone(event.Obstacle)
+
+	// What deploy.toml says and the flake does not, and the reverse.
+	r = check(withSecrets(settings{"sshdPort": 2222})).require("ready", 0)
+	r.requireFinding(event.Warning, "ssh port", "at port 22, its sshd listens on 2222")
+	r.requireFinding(event.Warning, "probes", "onepassword-secrets", "extend")
+	r.requireFinding(event.Remark, "inventory", "factory-grub")
+	check(settings{"expectations": false, "sshdPort": 2222}).require("ready", 0).requireNone(event.Warning)
 
 	s.inventory.Probes = `["onepassword-secrets"]`
 	check(settings{}).require("ready", 0).requireFinding(event.Warning, "probes", "services.onepassword-secrets")

@@ -46,6 +46,7 @@ func TestMain(m *testing.M) {
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "lab tests:", err)
 	}
+	selfSummary()
 	os.Exit(code)
 }
 

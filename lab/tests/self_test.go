@@ -18,9 +18,19 @@ import (
 // self is a host that has hdeploy and its own flake, and deploys itself.
 type self struct {
 	*site
+	// env is added to the environment of every run.
+	env []string
 }
 
+// newSelf is one without ssh: nobody may need it, not even to find out that it is not there.
 func newSelf(t *testing.T) self {
+	t.Helper()
+	s := withHdeploy(t)
+	s.on("systemctl stop sshd.service; rm -rf /root/.ssh")
+	return s
+}
+
+func withHdeploy(t *testing.T) self {
 	t.Helper()
 	s := self{site: newSite(t, lab.HostOptions{})}
 	program, err := os.ReadFile(filepath.Join(world.BinDir(), "hdeploy"))
@@ -33,8 +43,6 @@ func newSelf(t *testing.T) self {
 	if err := s.host.NewFlake(t.Context(), "/srv/flake"); err != nil {
 		t.Fatal(err)
 	}
-	// Nobody may need ssh for this, not even to find out that it is not there.
-	s.on("systemctl stop sshd.service; rm -rf /root/.ssh")
 	return s
 }
 
@@ -57,7 +65,7 @@ func (s self) configured(table string, changes settings) {
 // start runs hdeploy on the host itself.
 func (s self) start(command ...string) *deployer.Run {
 	s.t.Helper()
-	r, err := deployer.Start(s.t.Context(), s.host, deployer.Options{Dir: "/srv", State: "/srv/state", Config: "/srv/deploy.toml"}, command...)
+	r, err := deployer.Start(s.t.Context(), s.host, deployer.Options{Dir: "/srv", State: "/srv/state", Config: "/srv/deploy.toml", Env: s.env}, command...)
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -117,10 +125,10 @@ func TestAMachineDeploysItself(t *testing.T) {
 	}
 }
 
-// hdeploy ends in the middle: nobody confirms, and the machine goes back by itself.
+// hdeploy is to confirm, and ends in the middle: the machine goes back by itself.
 func TestAMachineThatDeploysItselfGoesBackWithoutHdeploy(t *testing.T) {
 	s := newSelf(t)
-	s.configured(byAddress+"\nprobes = [\"hold\"]", settings{"revision": "1"})
+	s.configured(byAddress+"\nconfirm_mode = \"remote\"\nprobes = [\"hold\"]", settings{"revision": "1"})
 	s.on(`printf '[probes.hold]\nkind = "command"\nfrom = "deployer"\nargv = ["test", "-e", "/srv/release"]\ninterval = "200ms"\ndeadline = "30s"\n' >> /srv/deploy.toml`)
 	before := s.snapshot()
 	r := s.start("switch", hostName)
@@ -139,6 +147,19 @@ func TestAMachineThatDeploysItselfGoesBackWithoutHdeploy(t *testing.T) {
 		}
 		return ""
 	})
+}
+
+// The machine is to decide by itself, and needs nobody for that.
+func TestAMachineThatDeploysItselfCommitsWithoutHdeploy(t *testing.T) {
+	s := newSelf(t)
+	s.heldAs(byAddress, settings{"revision": "1"})
+	r := s.start("switch", hostName)
+	s.inTrial(r)
+	if err := r.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	s.release()
+	s.awaitStateWithin("committed", patience)
 }
 
 // A user who is not root becomes root as on any other host.

@@ -4,20 +4,26 @@
 # way, where /etc can be written and lasts.
 { config, lib, ... }:
 let
+  inherit (lib) mkOption types;
   cfg = config.services.hdeploy;
 
   # One path for all versions: what sudo and doas allow, and `agent` in deploy.toml.
   path = "/run/current-system/sw/bin/hdeploy-agent";
 in
 {
+  imports = [
+    ./logins.nix
+    ./textfile.nix
+  ];
+
   options.services.hdeploy = {
     enable = lib.mkEnableOption "the agent of hdeploy at ${path}, which also settles, at boot, what a deployment left unfinished";
-    agent = lib.mkOption {
-      type = lib.types.package;
+    agent = mkOption {
+      type = types.package;
       description = "The package of hdeploy-agent.";
     };
-    users = lib.mkOption {
-      type = lib.types.listOf lib.types.str;
+    users = mkOption {
+      type = types.listOf types.str;
       default = [ ];
       example = [ "deploy" ];
       description = ''
@@ -25,23 +31,52 @@ in
         The agent activates what it is told to: whoever may run it is root in effect.
       '';
     };
-    requirePassword = lib.mkOption {
-      type = lib.types.bool;
+    requirePassword = mkOption {
+      type = types.bool;
       default = false;
       description = "Whether these users are asked for their password: `elevation_password` in deploy.toml.";
     };
-    trusted = lib.mkOption {
-      type = lib.types.bool;
+    trusted = mkOption {
+      type = types.bool;
       default = false;
       description = ''
         Whether these users may import paths that nobody signed (`nix.settings.trusted-users`).
         Otherwise closures need a signature by one of `nix.settings.trusted-public-keys`.
       '';
     };
+    declaredKeys = mkOption {
+      type = types.bool;
+      default = true;
+      description = ''
+        Whether the keys of the login users must be part of the configuration, in
+        `users.users.<name>.openssh.authorizedKeys`. A key that only a secret brings is
+        state: a rollback does not restore it, and without 1Password there is none. Switch
+        this off where users log in by certificates or by a command that knows their keys.
+      '';
+    };
+    textfile = {
+      enable = lib.mkEnableOption "metrics of deployments for the textfile collector of Prometheus' node exporter";
+      directory = mkOption {
+        type = types.strMatching "/.+";
+        default = "/var/lib/prometheus-node-exporter-textfile";
+        description = ''
+          Where {file}`hdeploy.prom` is written, after each deployment and every five
+          minutes. The node exporter of this host is told to look there.
+        '';
+      };
+    };
   };
 
   config = lib.mkIf cfg.enable {
     environment.systemPackages = [ cfg.agent ];
+
+    # What a boot finds of the one before: the record, and why it went back.
+    systemd.tmpfiles.settings."10-hdeploy"."/var/lib/hdeploy".d = {
+      mode = "0700";
+      user = "root";
+      group = "root";
+    };
+    services.journald.storage = lib.mkDefault "persistent";
 
     security.sudo.extraRules = lib.mkIf (cfg.users != [ ]) [
       {

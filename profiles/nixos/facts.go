@@ -36,7 +36,7 @@ func Look(profile string) protocol.Facts {
 	_, notNixOS := os.Stat("/etc/NIXOS")
 	f.NixOS = notNixOS == nil || f.OS == "nixos"
 	f.Running, _ = filepath.EvalSymlinks(currentSystem)
-	f.Booted, _ = filepath.EvalSymlinks("/run/booted-system")
+	f.Booted, _ = filepath.EvalSymlinks(bootedSystem)
 	f.Kernel = closure.Kernel(f.Booted)
 	f.Profile, _ = profiles.Current(profile)
 	boots, err := bootloader.Read("/")

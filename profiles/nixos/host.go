@@ -33,6 +33,7 @@ import (
 
 const (
 	currentSystem = "/run/current-system"
+	bootedSystem  = "/run/booted-system"
 	switchLock    = "/run/nixos/switch-to-configuration.lock"
 )
 

@@ -26,7 +26,7 @@ func Volatile(store transaction.Store) string {
 		return ""
 	}
 	// This link is made early in each boot.
-	booted, err := os.Lstat("/run/booted-system")
+	booted, err := os.Lstat(bootedSystem)
 	if err != nil || !confirmed.ModTime().Before(booted.ModTime()) {
 		return ""
 	}

@@ -257,7 +257,7 @@ func (h Host) keptKeys(id string) []keyFile {
 
 // writtenInThisBoot says that the file is not what the trial left, which a boot ended.
 func (k keyFile) writtenInThisBoot() bool {
-	booted, err := os.Lstat("/run/booted-system")
+	booted, err := os.Lstat(bootedSystem)
 	if err != nil {
 		return false
 	}

@@ -39,7 +39,7 @@ func (j *FailedJobsSpec) validate() error {
 		return fmt.Errorf("older_than must be from 0s to %s, not %s", longestWindow, j.OlderThan)
 	}
 	for _, name := range j.Ignore {
-		if err := validUnit(name); err != nil {
+		if err := ValidUnit(name); err != nil {
 			return err
 		}
 	}

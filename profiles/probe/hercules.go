@@ -62,7 +62,7 @@ type HerculesSpec struct {
 func (h *HerculesSpec) validate() error {
 	var errs []error
 	if h.Unit != "" {
-		errs = append(errs, validUnit(h.Unit))
+		errs = append(errs, ValidUnit(h.Unit))
 	}
 	for _, w := range []struct {
 		key   string

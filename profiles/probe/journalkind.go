@@ -77,7 +77,7 @@ func (j *JournalSpec) validate() error {
 	case (j.Unit == "") == (j.Identifier == ""):
 		errs = append(errs, errors.New("either unit or identifier must be given"))
 	case j.Unit != "":
-		errs = append(errs, validUnit(j.Unit))
+		errs = append(errs, ValidUnit(j.Unit))
 	case !identifierName.MatchString(j.Identifier):
 		errs = append(errs, fmt.Errorf("%q is not an identifier of the journal", clean(j.Identifier)))
 	}

@@ -53,10 +53,10 @@ type Secret struct {
 func (o *OnePasswordSpec) validate() error {
 	errs := []error{validPath("token_file", o.TokenFile)}
 	for _, u := range o.Units {
-		errs = append(errs, about("units", validUnit(u)))
+		errs = append(errs, about("units", ValidUnit(u)))
 	}
 	for _, service := range o.Services {
-		errs = append(errs, about("services", validUnit(asUnit(service))))
+		errs = append(errs, about("services", ValidUnit(asUnit(service))))
 	}
 	if len(o.Secrets) > mostSecrets {
 		return errors.Join(append(errs, fmt.Errorf("more than %d secrets", mostSecrets))...)
@@ -86,7 +86,7 @@ func (s Secret) validate() error {
 		}
 	}
 	for _, service := range s.Services {
-		if err := validUnit(asUnit(service)); err != nil {
+		if err := ValidUnit(asUnit(service)); err != nil {
 			return err
 		}
 	}

@@ -48,7 +48,7 @@ func socketKind() kind {
 }
 
 func (s *SocketSpec) validate() error {
-	errs := []error{validUnit(s.Unit)}
+	errs := []error{ValidUnit(s.Unit)}
 	if !slices.Contains([]string{"", "tcp", "udp", "unix"}, s.Protocol) {
 		errs = append(errs, fmt.Errorf("protocol must be tcp, udp or unix, not %q", clean(s.Protocol)))
 	}

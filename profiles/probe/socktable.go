@@ -31,16 +31,17 @@ const mostSockets = 200_000
 
 var errManySockets = fmt.Errorf("the host has more than %d sockets", mostSockets)
 
-// The states of sockets that probes tell apart.
+// The states of sockets that are told apart.
 const (
 	listening   = "listening"
 	established = "established"
+	closing     = "closing" // it was established, and one side or both are done
 )
 
 // socket is a line of one of the kernel's tables.
 type socket struct {
 	protocol string // tcp, udp or unix
-	state    string // listening, established, or empty for any other
+	state    string // listening, established, closing, or empty for any other
 	local    netip.AddrPort
 	remote   netip.AddrPort
 	path     string // of a unix socket; abstract ones begin with @
@@ -236,6 +237,9 @@ func parseTable(ctx context.Context, r io.Reader, protocol string, parse func(pr
 	return list, passGone(lines.Err())
 }
 
+// closingStates are FIN_WAIT1, FIN_WAIT2, TIME_WAIT, CLOSE_WAIT, LAST_ACK and CLOSING.
+var closingStates = []string{"04", "05", "06", "08", "09", "0B"}
+
 // parseInet reads a line of /proc/net/tcp, udp and their IPv6 forms, as proc(5)
 // has it: number, local and remote address, state, …, inode as the tenth. An
 // unconnected UDP socket is in TCP's state 7, CLOSE: it listens.
@@ -254,6 +258,8 @@ func parseInet(protocol, line string) (socket, bool) {
 	switch {
 	case f[3] == "01":
 		s.state = established
+	case protocol == "tcp" && slices.Contains(closingStates, f[3]):
+		s.state = closing
 	case f[3] == "0A" && protocol == "tcp", f[3] == "07" && protocol == "udp":
 		s.state = listening
 	}

@@ -20,7 +20,7 @@ func TestParseInet(t *testing.T) {
 			state: established, local: netip.MustParseAddrPort("127.0.0.1:49152"), remote: netip.MustParseAddrPort("10.0.0.2:443"), inode: 4712,
 		},
 		"   2: 0100007F:C000 0200000A:01BB 06 00000000:00000000 03:00000000 00000000     0        0 0 3 0": {
-			local: netip.MustParseAddrPort("127.0.0.1:49152"), remote: netip.MustParseAddrPort("10.0.0.2:443"),
+			state: closing, local: netip.MustParseAddrPort("127.0.0.1:49152"), remote: netip.MustParseAddrPort("10.0.0.2:443"),
 		},
 		"   3: 00000000000000000000000001000000:0016 00000000000000000000000000000000:0000 0A 0:0 0:0 0 0 0 4713 1": {
 			state: listening, local: netip.MustParseAddrPort("[::1]:22"), remote: netip.MustParseAddrPort("[::]:0"), inode: 4713,

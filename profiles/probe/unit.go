@@ -85,7 +85,7 @@ func unitKind() kind {
 }
 
 func (u *UnitSpec) validate() error {
-	errs := []error{validUnit(u.Unit)}
+	errs := []error{ValidUnit(u.Unit)}
 	if u.Load != "" && !slices.Contains(loadStates(), u.Load) {
 		errs = append(errs, fmt.Errorf("load must be one of %s, not %q", strings.Join(loadStates(), ", "), clean(u.Load)))
 	}
@@ -115,7 +115,7 @@ func (u *UnitSpec) validate() error {
 		errs = append(errs, fmt.Errorf("after must name at most %d units", mostAfter))
 	}
 	for _, name := range u.After {
-		errs = append(errs, validUnit(name))
+		errs = append(errs, ValidUnit(name))
 	}
 	return errors.Join(errs...)
 }

@@ -116,8 +116,9 @@ func (s Spec) validateParameters() error {
 	return s.Ask.validate()
 }
 
-// validUnit refuses what systemctl would read as an option or a pattern.
-func validUnit(name string) error {
+// ValidUnit says why name is none of a unit of systemd, with its suffix: systemctl would
+// read others as an option or a pattern.
+func ValidUnit(name string) error {
 	if !unitName.MatchString(name) {
 		return fmt.Errorf("%q is not the name of a unit, with its suffix", clean(name))
 	}

@@ -33,6 +33,14 @@ func able(own, peer Hello, request any) error {
 		peer.Program, peer.Protocol, lacks, own.Program, own.Protocol)}
 }
 
+// Able says why the agent cannot be asked this, as [Client.Call] would, and sends nothing.
+// It is to be asked after a first call.
+func (c *Client) Able(request any) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return able(c.own, c.Peer, request)
+}
+
 // eachNeed calls need for each field that says something and needs an ability.
 func eachNeed(v reflect.Value, need func(field, ability string)) {
 	switch v.Kind() {

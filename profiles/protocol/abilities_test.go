@@ -55,7 +55,11 @@ func TestWhatAnOldAgentWouldIgnoreIsNotAskedOfIt(t *testing.T) {
 			if err := client.Call(within(t), "first", nil, &count, nil); err != nil {
 				t.Fatal(err)
 			}
+			able := client.Able(c.ask)
 			err := client.Call(within(t), "ask", c.ask, &count, nil)
+			if (able == nil) != (err == nil) {
+				t.Errorf("it is called able (%v), and answers %v", able, err)
+			}
 			var unable *Error
 			switch {
 			case c.missing == "" && (err != nil || count != 2):

@@ -7,9 +7,11 @@
 // be read is neither well nor ill.
 package reach
 
+import "net/netip"
+
 // Question is what a host is asked to prove.
 type Question struct {
-	// Users are the login users that must still be let in.
+	// Users are the login users that must still be let in; empty for root.
 	Users []string `json:"users,omitempty"`
 	// Outward are what the host must still reach: "https://NAME[:PORT]" for a name, a
 	// connection and a handshake of TLS with a certificate that is valid.
@@ -17,12 +19,23 @@ type Question struct {
 	// Witness names another host that dials in from outside; empty for none. Then
 	// the proof waits for its connection.
 	Witness string `json:"witness,omitempty"`
+	// WitnessAddresses are those that it dials from, as far as it knows them: what
+	// comes from behind a translation of addresses cannot be told for its.
+	WitnessAddresses []netip.Addr `json:"witness_addresses,omitempty" needs:"alone"`
+	// WitnessReached says that it got through before the trial. One that never did
+	// proves nothing by its absence.
+	WitnessReached bool `json:"witness_reached,omitempty" needs:"alone"`
 }
 
-// Survey is how a host stood before the trial, for the comparison. What could not be
-// read is empty, and stands in Unread.
-type Survey struct {
-	Unread []string `json:"unread,omitempty"`
+// mostAsked caps what is looked at of each list of a question.
+const mostAsked = 32
+
+// users are those that are asked about.
+func (q Question) users() []string {
+	if len(q.Users) == 0 {
+		return []string{"root"}
+	}
+	return q.Users
 }
 
 // Inbound is what has seen traffic from outside come in to sshd under the new system.

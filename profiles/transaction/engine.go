@@ -115,6 +115,9 @@ func (e Engine) Prepare(ctx context.Context, p Plan) (*Record, error) {
 	if p.Action == Reboot && e.Restarter == nil {
 		return nil, errNoRestarter
 	}
+	if err := e.aloneRefused(p); err != nil {
+		return nil, err
+	}
 	if err := e.Store.Reserve(); err != nil {
 		return nil, err
 	}
@@ -404,21 +407,7 @@ func (e Engine) Confirm(ctx context.Context, id string, results []probe.Result) 
 		if refused = e.objection(*r); refused != "" {
 			return ErrRefused
 		}
-		running, at, err := e.Host.Look(r.Profile)
-		if err != nil {
-			return err
-		}
-		ours := running == r.runsInTrial() || r.failedAndWanted() && r.Previous.is(running)
-		if !ours || !r.holds(at) {
-			r.because(Disturbed, "somebody else switched: the host runs %s, its profile is %s", running, at.Path)
-			return r.apply(Supersede)
-		}
-		r.DeployerResults = results
-		if r.failedAndWanted() {
-			return r.apply(Keep)
-		}
-		r.CommitBy = e.Clock.Now().Add(r.Limits.Commit)
-		return r.apply(Confirm)
+		return e.accept(r, results)
 	})
 	if errors.Is(err, ErrRefused) && r != nil {
 		if refused == "" {
@@ -427,6 +416,26 @@ func (e Engine) Confirm(ctx context.Context, id string, results []probe.Result) 
 		return r, &ConfirmError{State: r.State, Reason: refused}
 	}
 	return r, err
+}
+
+// accept moves a record that nothing objects to on to the commit, unless somebody else has
+// switched the host meanwhile.
+func (e Engine) accept(r *Record, results []probe.Result) error {
+	running, at, err := e.Host.Look(r.Profile)
+	if err != nil {
+		return err
+	}
+	ours := running == r.runsInTrial() || r.failedAndWanted() && r.Previous.is(running)
+	if !ours || !r.holds(at) {
+		r.because(Disturbed, "somebody else switched: the host runs %s, its profile is %s", running, at.Path)
+		return r.apply(Supersede)
+	}
+	r.DeployerResults = results
+	if r.failedAndWanted() {
+		return r.apply(Keep)
+	}
+	r.CommitBy = e.Clock.Now().Add(r.Limits.Commit)
+	return r.apply(Confirm)
 }
 
 func (e Engine) objection(r Record) string {

@@ -57,6 +57,7 @@ type memory struct {
 	failing         func(context.Context) ([]string, error)
 	hold            func() (func(), error)
 	probe           func(context.Context) []probe.Result
+	probing         func(Record)
 	commit          func(context.Context, Record) error
 	uncommit, reset func(context.Context, Record) error
 	fence           func(context.Context) error
@@ -170,8 +171,11 @@ func (m *memory) HoldSwitch() (func(), error) {
 	return func() { m.note("release") }, nil
 }
 
-func (m *memory) Probe(ctx context.Context, _ Record) []probe.Result {
+func (m *memory) Probe(ctx context.Context, r Record) []probe.Result {
 	m.note("probe")
+	if m.probing != nil {
+		m.probing(r)
+	}
 	if m.probe != nil {
 		return m.probe(ctx)
 	}

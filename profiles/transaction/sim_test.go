@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/hbohlen/hdeploy/profiles/atomicfile"
+	"github.com/hbohlen/hdeploy/profiles/reach"
 )
 
 // fullSimulation asks for all bounds. It takes minutes and gigabytes.
@@ -29,18 +30,26 @@ func bounds() []*model {
 	}
 	asked := func(faults int8, p Plan) *model {
 		m := with(1, faults, 0, p.Action == Reboot)
-		m.plan, m.calls = p, "confirm" // a reboot ends the first deployer's connection
+		m.plan, m.alone, m.calls = p, p.Alone != nil, "confirm" // a reboot ends the first deployer's connection
+		return m
+	}
+	uncut := func(p Plan) *model { // where things fail, and nobody is killed
+		m := asked(1, p)
+		m.crashes = 0
 		return m
 	}
 	normal := []*model{
 		with(0, 1, 0, false), with(0, 0, 1, false), with(0, 0, 0, true), with(2, 0, 0, false),
 		asked(1, Plan{Action: Test}), asked(1, Plan{Action: Boot}), asked(1, Plan{Keep: true}),
 		asked(0, Plan{Action: Reboot}), asked(0, Plan{LastResort: Restart}),
+		asked(0, simAlone(Alone{RestartLast: []string{agentUnit}})), asked(0, simAlone(Alone{OnUnknown: reach.GoBack})), uncut(simAlone(Alone{RestartLast: []string{agentUnit}})),
 	}
 	if os.Getenv(fullSimulation) != "full" {
 		return normal
 	}
-	full := []*model{asked(1, Plan{Action: Reboot}), asked(1, Plan{LastResort: Restart})}
+	tested := simAlone(Alone{RestartLast: []string{agentUnit}, OnUnknown: reach.GoBack})
+	tested.Action = Test
+	full := []*model{asked(1, Plan{Action: Reboot}), asked(1, Plan{LastResort: Restart}), asked(1, tested), asked(1, simAlone(Alone{RestartLast: []string{agentUnit}}))}
 	// The second deployer calls for one thing, so that each is a simulation of its
 	// own. What happens while that call is still to come is the same in all.
 	for i, call := range strings.Fields(newModel().calls) {
@@ -63,6 +72,9 @@ func (m *model) String() string {
 		text += ", kept where it fails"
 	case p.LastResort != "":
 		text += ", last resort " + string(p.LastResort)
+	}
+	if a := m.plan.Alone; a != nil {
+		text += fmt.Sprintf(", alone, %q where unknown, last %v", a.OnUnknown, a.RestartLast)
 	}
 	if m.watched {
 		text += ", watched"
@@ -138,6 +150,13 @@ func TestSimulationFindsWhatIsBroken(t *testing.T) {
 			t.Cleanup(func() { table[s][e] = next })
 		}
 	}
+	alone := func(proves func(simProver) Prover) func(*testing.T, *model) {
+		return func(_ *testing.T, m *model) {
+			m.plan, m.alone = simAlone(Alone{RestartLast: []string{agentUnit}}), true
+			m.prover = func(p *process) Prover { return proves(simProver{simHost{p}}) }
+		}
+	}
+	proves := func(p simProver) Prover { return p }
 	for _, c := range []struct {
 		what, want string
 		crashes    int8
@@ -160,6 +179,20 @@ func TestSimulationFindsWhatIsBroken(t *testing.T) {
 			breakIt: onDisk(func(s simFS) atomicfile.FS { return unclaimed{s} })},
 		{what: "waiting has no way back", want: "it never comes to rest", breakIt: without(Waiting, Abort)},
 		{what: "a rollback cannot end", want: "it never comes to rest", breakIt: without(RollingBack, RestoreDone)},
+		{what: "the host confirms, and nobody asked it to", want: "nobody confirmed, and it is committed",
+			breakIt: func(t *testing.T, m *model) { alone(proves)(t, m); m.alone = false }},
+		{what: "a proof that failed is not heard", want: "it is committed, although", breakIt: alone(func(p simProver) Prover { return deaf{p} })},
+		{what: "a probe that failed is not heard", want: "it is committed, although",
+			breakIt: func(t *testing.T, m *model) {
+				alone(proves)(t, m)
+				m.faults, m.host = 1, func(p *process) Host { return unhurt{simHost{p}} }
+			}},
+		{what: "the agent is not restarted on the way back", want: "rolled back, but the agent", breakIt: alone(func(p simProver) Prover { return onlyForward{p} })},
+		{what: "what is restarted last is recorded afterwards", want: "rolled back, but the agent", crashes: 1,
+			breakIt: func(t *testing.T, m *model) {
+				alone(proves)(t, m)
+				m.fs = func(p *process) atomicfile.FS { return afterwards{simFS{p}, new(int)} }
+			}},
 	} {
 		t.Run(c.what, func(t *testing.T) {
 			m := newModel()

@@ -319,13 +319,15 @@ const (
 	opUnitStart // of a switch
 	opUnitWait
 	opReboot
-	opDecide // the deployer's decision
+	opProve       // what the host can find out about itself
+	opRestartLast // of the agent
+	opDecide      // the deployer's decision
 )
 
 // looks says that an operation changes nothing.
 func (v verb) looks() bool {
 	switch v {
-	case opRead, opList, opClaimed, opWait, opNow, opLook, opArmed, opDecide:
+	case opRead, opList, opClaimed, opWait, opNow, opLook, opArmed, opDecide, opProve:
 		return true
 	default:
 		return false
@@ -344,7 +346,7 @@ type op struct {
 func (o op) String() string {
 	names := [...]string{"read", "list", "create", "write", "fsync", "fsync directory", "link", "rename", "remove", "remove tree", "lock", "claim",
 		"ask for claim", "unlock", "exit", "look again", "read clock", "look at the host", "arm", "ask for timer", "disarm", "start supervisor",
-		"take switch lock", "free switch lock", "probe", "kill supervisor", "kill switch", "start switch", "await switch", "reboot", "decide"}
+		"take switch lock", "free switch lock", "probe", "kill supervisor", "kill switch", "start switch", "await switch", "reboot", "prove", "restart last", "decide"}
 	arg := o.arg
 	if o.verb == opWrite {
 		arg = ""

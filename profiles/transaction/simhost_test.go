@@ -315,7 +315,7 @@ func (h simRestarter) AwaitBoot(context.Context, Record) error {
 // program is what a process does from its start to its end.
 func (m *model) program(p *process) error {
 	e := Engine{Store: Store{Dir: simLib, Run: simRun, FS: m.fs(p)}, Clock: simClock{p}, Host: m.host(p), Log: p.log,
-		Restarter: simRestarter{simHost{p}}, Reboot: func(context.Context, Record) error { p.ask(opReboot, "", ""); return nil }}
+		Restarter: simRestarter{simHost{p}}, Prover: m.prover(p), Reboot: func(context.Context, Record) error { p.ask(opReboot, "", ""); return nil }}
 	switch p.role.slot {
 	case supervisor:
 		return e.Supervise(p.ctx, simIDs[0])

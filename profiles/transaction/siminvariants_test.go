@@ -18,8 +18,14 @@ func (m *model) wrong(before, w world) string {
 	if text := m.confirmedOnly(w, f); text != "" {
 		return text
 	}
+	if text := m.byTheHost(w); text != "" {
+		return text
+	}
 	if f.record == nil {
 		return ""
+	}
+	if text := m.agentFits(w, f.record); text != "" {
+		return text
 	}
 	if text := m.lawful(before, w, f.record); text != "" {
 		return text

@@ -59,6 +59,8 @@ type world struct {
 	proc    [slots]int32
 	units   [2][3]unit
 	running int8
+	// agent is the system whose agent runs, which an activation leaves alone.
+	agent int8
 	// holder is who holds the lock of switch-to-configuration, from 1.
 	holder int8
 	// due is when the timer of each dead-man's switch acts, in hours; 0 is never.
@@ -75,7 +77,10 @@ type world struct {
 	// What was seen in any of the boots: transactions that began, that were
 	// confirmed, and how they ended.
 	started, confirmed [2]bool
-	final              [2]State8
+	// byItself says that the host confirmed the first one, refuted that it heard what
+	// forbids that.
+	byItself, refuted bool
+	final             [2]State8
 }
 
 const (
@@ -163,6 +168,8 @@ type model struct {
 	crashes, faults, late int8
 	// second lets the second deployer call; watched lets who settles watch.
 	second, watched bool
+	// alone says that the host decides by itself.
+	alone bool
 	// plan is what the first deployer asks for, beyond a switch.
 	plan Plan
 	// calls are what the second deployer may call for.
@@ -176,10 +183,11 @@ type model struct {
 	keepAll bool
 	wall    func(boot int, now Instant) time.Time
 
-	// What tests break: the file system, the host, the action of a trial, and the
+	// What tests break: the file system, the host, what it proves, the action of a trial, and the
 	// sync of the boot loader's files.
 	fs       func(*process) atomicfile.FS
 	host     func(*process) Host
+	prover   func(*process) Prover
 	trial    string
 	syncBoot bool
 
@@ -225,10 +233,11 @@ func (n *interned[T]) number(value T) int32 {
 
 func newModel() *model {
 	return &model{
-		wall:  func(int, Instant) time.Time { return time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC) },
-		fs:    func(p *process) atomicfile.FS { return simFS{p} },
-		host:  func(p *process) Host { return simHost{p} },
-		trial: "test", syncBoot: true, calls: "deploy repeat confirm abort",
+		wall:   func(int, Instant) time.Time { return time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC) },
+		fs:     func(p *process) atomicfile.FS { return simFS{p} },
+		host:   func(p *process) Host { return simHost{p} },
+		prover: func(p *process) Prover { return simProver{simHost{p}} },
+		trial:  "test", syncBoot: true, calls: "deploy repeat confirm abort",
 		memories: make([]mind, 1),
 		answers:  map[answerKey]int32{}, live: map[int32]*process{}, heads: map[string]int32{}, roots: map[role]int32{},
 		disks: make([]*disk, 1), diskIDs: map[[sha256.Size]byte]int32{}, done: map[diskKey]diskResult{}, crashed: map[int32][]int32{}, settles: map[int32]int32{},

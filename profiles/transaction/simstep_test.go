@@ -120,7 +120,7 @@ func (m *model) boots(w world, disk int32) world {
 	return world{
 		proc: proc,
 		disk: disk, running: system(running), boot: w.boot + 1, crashes: w.crashes, faults: w.faults, late: w.late, called: w.called,
-		started: w.started, confirmed: w.confirmed, final: w.final,
+		started: w.started, confirmed: w.confirmed, final: w.final, byItself: w.byItself, refuted: w.refuted, agent: system(running),
 	}
 }
 
@@ -208,7 +208,7 @@ func (m *model) outcomes(w world, s slot, r request) []outcome {
 		if o.verb == opSyncDir && o.path == simLib {
 			m.ends(&w)
 		}
-		if o.verb == opRename && o.arg == simLib+"/"+recordFile && !m.recorded(&w, was) {
+		if o.verb == opRename && o.arg == simLib+"/"+recordFile && !m.recorded(&w, was, s) {
 			return nil
 		}
 		return []outcome{{w, m.texts.values[done.result]}}
@@ -254,7 +254,9 @@ func (m *model) outcomes(w world, s slot, r request) []outcome {
 		if r.dead {
 			return result("ended")
 		}
-		return m.orFault(outcome{w, ""}, outcome{w, "fail"})
+		failing := w
+		failing.refuted = true
+		return m.orFault(outcome{w, ""}, outcome{failing, "fail"})
 	case opKill:
 		if n == 0 && w.proc[supervisor] > 0 {
 			w = m.exit(w, supervisor, true)
@@ -289,6 +291,10 @@ func (m *model) outcomes(w world, s slot, r request) []outcome {
 		maps.DeleteFunc(disk.files, func(name string, _ int) bool { return strings.HasPrefix(name, inMemory) })
 		clear(disk.locks)
 		w = m.boots(w, m.diskNumber(disk))
+	case opProve:
+		return m.proofs(w, strings.Fields(o.arg), r.dead)
+	case opRestartLast:
+		return m.restarts(w, r.dead)
 	case opDecide:
 		var all []outcome
 		for _, word := range strings.Fields(o.arg) {
@@ -353,7 +359,7 @@ func (m *model) over(w world) bool {
 
 // recorded notes what a new record says; it is false where a transaction would
 // begin anew under an identifier that was used.
-func (m *model) recorded(w *world, was int32) bool {
+func (m *model) recorded(w *world, was int32, by slot) bool {
 	old, now := m.look(was).record, m.look(w.disk).record
 	if now == nil {
 		return true
@@ -368,6 +374,7 @@ func (m *model) recorded(w *world, was int32) bool {
 	}
 	if now.State == Committing && old.State == Waiting {
 		w.confirmed[n] = true
+		w.byItself = w.byItself || by == supervisor || by == deadMan
 	}
 	return true
 }

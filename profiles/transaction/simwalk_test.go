@@ -40,6 +40,7 @@ func (w *world) hash() uint64 {
 	small := []int8{
 		w.running, w.holder, w.due[0], w.due[1], w.resort, w.now, w.boot, w.crashes, w.faults, w.late, w.called,
 		int8(w.final[0]), int8(w.final[1]), flag(w.started[0]), flag(w.started[1]), flag(w.confirmed[0]), flag(w.confirmed[1]),
+		w.agent, flag(w.byItself), flag(w.refuted),
 	}
 	packed := uint64(uint32(w.proc[5]))
 	for i, v := range small {

@@ -82,6 +82,9 @@ func (e Engine) await(ctx context.Context, r Record, by Instant) error {
 
 // try activates the new system and judges what came of it by what runs.
 func (e Engine) try(ctx context.Context, r Record) error {
+	if err := e.survey(ctx, r); err != nil {
+		return err
+	}
 	if r.runsInTrial() == r.Previous.Running {
 		return e.activated(ctx, r, 0, "")
 	}
@@ -197,7 +200,7 @@ func ExitMeaning(code int) string {
 }
 
 // wait lets the host's probes judge and then waits for the deployer's word; its
-// absence is the word "back".
+// absence is the word "back". A host that decides alone waits for nobody.
 func (e Engine) wait(ctx context.Context, r Record) error {
 	// Another switch would take the ground from under the trial. Where the lock
 	// is held by somebody, the confirmation finds out what they did.
@@ -206,7 +209,13 @@ func (e Engine) wait(ctx context.Context, r Record) error {
 	}
 	bound, stop := e.bounded(ctx, r, r.ConfirmBy)
 	defer stop()
-	if !r.Judged {
+	switch {
+	case r.decidesAlone():
+		err := e.waitAlone(ctx, bound, r)
+		if bound.Err() == nil && err != nil && !errors.Is(err, errMoved) && !errors.Is(err, ErrRefused) {
+			return err
+		}
+	case !r.Judged:
 		var results []probe.Result
 		if r.Action.Activates() { // otherwise there is nothing new to judge
 			results = e.Host.Probe(bound, r)
@@ -218,7 +227,11 @@ func (e Engine) wait(ctx context.Context, r Record) error {
 		}
 	}
 	<-bound.Done()
-	if errors.Is(context.Cause(bound), errDeadline) {
+	switch {
+	case !errors.Is(context.Cause(bound), errDeadline):
+	case r.decidesAlone():
+		return e.abort(ctx, r.ID, NobodyConfirmed, "the host could not judge and prove the new system within %v", r.Limits.Confirm)
+	default:
 		return e.abort(ctx, r.ID, NobodyConfirmed, "nobody confirmed within %v", r.Limits.Confirm)
 	}
 	return ctx.Err()
@@ -328,6 +341,9 @@ func (e Engine) restore(ctx context.Context, r Record) error {
 			failures = append(failures, fmt.Sprintf("the rollback failed: %v", err))
 		}
 	}
+	if err := e.restoreLast(bound, r); err != nil {
+		failures = append(failures, err.Error())
+	}
 	if len(failures) > 0 {
 		e.keepJournal(ctx, r)
 		return e.unrestored(ctx, r, strings.Join(failures, "; "))
@@ -375,7 +391,7 @@ func (e Engine) end(ctx context.Context, r Record, event Event, what string) err
 		if err == nil {
 			r.Boots = boots
 		}
-		if event == RestoreDone && r.LastResort == Restart && !e.runsPrevious(*r) {
+		if event == RestoreDone && r.LastResort == Restart && !r.decidesAlone() && !e.runsPrevious(*r) {
 			r.SeeBy = e.Clock.Now().Add(r.Limits.Confirm)
 		}
 		return r.apply(event)

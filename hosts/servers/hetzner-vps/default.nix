@@ -1,27 +1,22 @@
-# A virtual server of Hetzner Cloud: BIOS and GRUB, one disk, an address by DHCP.
-{ modulesPath, ... }:
+# A virtual server of Hetzner Cloud that runs the agent of Hercules CI, and is deployed by
+# it. Put your own keys and names here before the first deployment.
 let
-  # Who may deploy. Put your own public key here before the first deployment: the
-  # private half of this one is kept by nobody.
+  # Who may deploy: the private half of this one is kept by nobody. A key belongs here and
+  # not, or not only, to OpNix: what 1Password brings is state, which no rollback restores.
   deployer = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIIKta8K6qpGwyzwxfzmEmRzbrRNTEYs/3vnK/6m19aQn deployer";
 in
 {
-  imports = [ (modulesPath + "/profiles/qemu-guest.nix") ];
+  imports = [
+    ./hardware.nix
+    ./hercules-ci.nix
+    ../../../modules
+  ];
 
-  nixpkgs.hostPlatform = "x86_64-linux";
   networking.hostName = "hetzner-vps";
   system.stateVersion = "25.11";
+  time.timeZone = "UTC";
 
-  boot.loader.grub = {
-    enable = true;
-    device = "/dev/sda";
-    # Each generation keeps a kernel in /boot.
-    configurationLimit = 10;
-  };
-  fileSystems."/" = {
-    device = "/dev/disk/by-label/nixos";
-    fsType = "ext4";
-  };
+  services.hdeploy.enable = true;
 
   services.openssh = {
     enable = true;
@@ -33,8 +28,16 @@ in
   };
   users.users.root.openssh.authorizedKeys.keys = [ deployer ];
 
-  nix.settings.experimental-features = [
-    "nix-command"
-    "flakes"
-  ];
+  nix = {
+    settings.experimental-features = [
+      "nix-command"
+      "flakes"
+    ];
+    # hdeploy keeps what a rollback needs, whatever is collected.
+    gc = {
+      automatic = true;
+      dates = "weekly";
+      options = "--delete-older-than 30d";
+    };
+  };
 }

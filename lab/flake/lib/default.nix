@@ -96,7 +96,11 @@ in
         systemd.services = built.units.services;
         systemd.units = built.units.definitions;
         users = built.services.accounts;
-        services = if host.expectations then built.services.options else { };
+        services =
+          if host.expectations then
+            built.services.options // { openssh = { enable = true; ports = [ host.sshdPort ]; }; }
+          else
+            { };
       };
     };
 }

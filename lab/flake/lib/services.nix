@@ -29,9 +29,11 @@
 #   neverOnline       true: the agent never says so
 #   tasks             N: the agent has begun N tasks, and ends none
 #   handshake, pause  seconds until an attempt to open the socket is given up (30), and between two of them (10)
+#   user              false: nobody declares the agent's user, and there is none (true)
 #   after             units that the agent starts after ("network-online.target opnix-secrets.service")
 #   wanted            false: nothing starts the agent at boot (true)
 #   restartSec        seconds between restarts (120)
+#   stopSec           seconds until what is left of a stopped agent is killed (90)
 #   restartIfChanged  false: a switch leaves the running agent alone (true)
 #   labelRevision     true: the revision is among the agent's labels, so that each revision restarts it
 #   restarter         false: no path unit restarts the agent restarterDelay seconds (10) after its files were touched
@@ -49,6 +51,7 @@ let
 
   herculesEnabled = host.hercules != null;
   opnixEnabled = host.opnix != null || herculesEnabled;
+  userDeclared = herculesEnabled && hercules.user;
 
   opnix = knobs "opnix" (if host.opnix == null then { } else host.opnix) {
     secrets = {
@@ -76,11 +79,13 @@ let
     noConnection = false;
     neverOnline = false;
     tasks = 0;
+    user = true;
     handshake = 30;
     pause = 10;
     after = "network-online.target opnix-secrets.service";
     wanted = true;
     restartSec = 120;
+    stopSec = 90;
     restartIfChanged = true;
     labelRevision = false;
     restarter = true;
@@ -344,6 +349,7 @@ let
     Environment=LAB_HANDSHAKE=${toString hercules.handshake} LAB_PAUSE=${toString hercules.pause} LAB_TASKS=${toString hercules.tasks}
     Restart=on-failure
     RestartSec=${toString hercules.restartSec}
+    TimeoutStopSec=${toString hercules.stopSec}
     OOMPolicy=continue
     LimitSTACK=256M
     CapabilityBoundingSet=
@@ -432,6 +438,18 @@ in
 
   aliased = opnixEnabled && opnix.alias;
 
+  # What the services bring into the PATH.
+  programs =
+    if opnixEnabled && !opnixOld then
+      [
+        {
+          path = "bin/opnix";
+          link = opnixProgram;
+        }
+      ]
+    else
+      [ ];
+
   # What config.users shows.
   accounts =
     let
@@ -440,7 +458,7 @@ in
     in
     {
       users =
-        named ([ "nobody" "sshd" ] ++ (if herculesEnabled then [ "hercules-ci-agent" ] else [ ]))
+        named ([ "nobody" "sshd" ] ++ (if userDeclared then [ "hercules-ci-agent" ] else [ ]))
         // builtins.mapAttrs (name: login: login // { inherit name; }) (
           { root = login "/root"; }
           // builtins.listToAttrs (map (name: { inherit name; value = login "/home/${name}"; }) host.admins)
@@ -449,7 +467,7 @@ in
         [ "root" "nogroup" ]
         ++ host.admins
         ++ (if opnixEnabled then [ "onepassword-secrets" ] else [ ])
-        ++ (if herculesEnabled then [ "hercules-ci-agent" ] else [ ])
+        ++ (if userDeclared then [ "hercules-ci-agent" ] else [ ])
       );
     };
 
@@ -507,12 +525,19 @@ in
     [ "[ -e ${tokenFile} ] || { (umask 077; echo ops_lab >${tokenFile}.lab-new) && mv ${tokenFile}.lab-new ${tokenFile}; }" ]
     ++ (if opnixEnabled then [ "group onepassword-secrets" ] else [ ])
     ++ (
-      if herculesEnabled then
+      if userDeclared then
         [
           "grep -q '^hercules-ci-agent:' /etc/passwd || useradd --system --user-group --home-dir ${baseDirectory} --no-create-home --shell /usr/sbin/nologin hercules-ci-agent"
-          "for directory in ${baseDirectory} ${secretsDirectory} ${baseDirectory}/secretState ${baseDirectory}/work; do"
+          "for directory in ${baseDirectory} ${secretsDirectory} ${baseDirectory}/secretState ${settings.workDirectory} ${settings.workDirectory}/queue; do"
           "  [ -d \"$directory\" ] || install -d -m 0700 -o hercules-ci-agent -g hercules-ci-agent \"$directory\""
           "done"
+        ]
+      else
+        [ ]
+    )
+    ++ (
+      if herculesEnabled then
+        [
           "grep -v hercules-ci.com /etc/hosts >/etc/hosts.lab-new"
           (if hercules.offline == "dns" then "" else "echo '127.0.0.1 hercules-ci.com agent-socket.hercules-ci.com' >>/etc/hosts.lab-new")
           "cmp -s /etc/hosts.lab-new /etc/hosts || cat /etc/hosts.lab-new >/etc/hosts"

@@ -25,6 +25,7 @@ let
         link = "${directory}/${program}";
       }) programs.${directory}
     ) (builtins.attrNames programs)
+    ++ services.programs
     ++ [
       {
         path = "bin/bootctl";

@@ -14,6 +14,9 @@ const version = "0.10.8"
 // agent is one configured agent.
 type agent struct {
 	BaseDirectory        string `json:"baseDirectory"`
+	WorkDirectory        string `json:"workDirectory"`
+	SecretsJSONPath      string `json:"secretsJsonPath"`
+	ConcurrentTasks      int    `json:"concurrentTasks"`
 	ClusterJoinTokenPath string `json:"clusterJoinTokenPath"`
 	BinaryCachesPath     string `json:"binaryCachesPath"`
 	APIBaseURL           string `json:"apiBaseUrl"`

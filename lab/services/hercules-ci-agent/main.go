@@ -1,5 +1,5 @@
 // Command hercules-ci-agent stands in for the Hercules CI agent on lab hosts: its self-test, its messages and their form, its
-// state, and one connection to the service. As with the real one "Agent online." says that it tries, not that it is accepted.
+// state, one connection to the service, and workers that run effects for whoever puts them into its queue. As with the real one "Agent online." says that it tries, not that it is accepted.
 package main
 
 import (
@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -56,13 +57,13 @@ func (a *agent) serve(ctx context.Context) int {
 		crash = timer.C
 	}
 	ctx, cancel := context.WithCancel(ctx)
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
+	var tasks sync.WaitGroup
+	tasks.Go(func() {
 		if os.Getenv("LAB_NO_CONNECTION") == "" {
 			a.holdSocket(ctx)
 		}
-	}()
+	})
+	tasks.Go(func() { a.takeTasks(ctx) })
 	code := 0
 	select {
 	case <-ctx.Done():
@@ -71,6 +72,6 @@ func (a *agent) serve(ctx context.Context) int {
 		code = 1
 	}
 	cancel()
-	<-done
+	tasks.Wait()
 	return code
 }

@@ -5,11 +5,14 @@
 package main
 
 import (
+	"bufio"
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"log"
 	"os"
+	"strings"
 	"time"
 )
 
@@ -55,8 +58,11 @@ func main() {
 }
 
 func run(arguments []string) error {
+	if len(arguments) > 1 && arguments[0] == "token" && arguments[1] == "set" {
+		return setToken(arguments[2:], os.Stdin)
+	}
 	if len(arguments) == 0 || arguments[0] != "secret" {
-		return errors.New("usage: opnix secret -token-file FILE -config FILE -output DIRECTORY")
+		return errors.New("usage: opnix secret -token-file FILE -config FILE -output DIRECTORY, or opnix token set [-path FILE]")
 	}
 	flags := flag.NewFlagSet("opnix secret", flag.ContinueOnError)
 	tokenFile := flags.String("token-file", "/etc/opnix-token", "file with the service account token")
@@ -70,6 +76,28 @@ func run(arguments []string) error {
 		o.pause = 0
 	}
 	return o.process(*tokenFile, *configFile)
+}
+
+// setToken writes what it is told, as the first line, into the token's file.
+func setToken(arguments []string, from io.Reader) error {
+	flags := flag.NewFlagSet("opnix token set", flag.ContinueOnError)
+	path := flags.String("path", "/etc/opnix-token", "file for the service account token")
+	if err := flags.Parse(arguments); err != nil {
+		return err
+	}
+	fmt.Fprintln(os.Stderr, "Please paste your 1Password service account token:")
+	line, err := bufio.NewReader(io.LimitReader(from, 8192)).ReadString('\n')
+	if err != nil && !errors.Is(err, io.EOF) {
+		return fmt.Errorf("read token: %v", err)
+	}
+	token := strings.TrimSpace(line)
+	if token == "" {
+		return errors.New("ERROR: Token cannot be empty")
+	}
+	if err := os.WriteFile(*path, []byte(token+"\n"), 0o600); err != nil {
+		return err
+	}
+	return os.Chmod(*path, 0o600)
 }
 
 // opnix is one run.

@@ -198,3 +198,21 @@ func TestServiceActions(t *testing.T) {
 		}
 	}
 }
+
+func TestTokenIsSet(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "token")
+	if err := os.WriteFile(file, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := setToken([]string{"-path", file}, strings.NewReader("\n")); err == nil {
+		t.Error("an empty token is taken")
+	}
+	if err := setToken([]string{"-path", file}, strings.NewReader(" ops_lab \n")); err != nil {
+		t.Fatal(err)
+	}
+	text, _ := os.ReadFile(file)
+	info, err := os.Stat(file)
+	if err != nil || string(text) != "ops_lab\n" || info.Mode() != 0o600 {
+		t.Errorf("%q, %v, %v", text, info, err)
+	}
+}

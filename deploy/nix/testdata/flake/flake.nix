@@ -93,6 +93,21 @@
             services.onepassword-secrets = { enable = false; secrets = never; };
           };
         };
+        agrees = {
+          config = (host "agrees" [ ]).config // {
+            services.openssh = {
+              enable = true;
+              ports = [ 22 2222 ];
+              listenAddresses = [ { addr = never; port = 22022; } { addr = never; port = null; } ];
+              settings = { PermitRootLogin = "no"; Ciphers = never; };
+              hostKeys = never;
+            };
+            services.hdeploy = { enable = true; agent = never; users = [ "deploy" ]; requirePassword = true; };
+            security = { sudo = { enable = false; extraRules = never; }; sudo-rs.enable = true; doas.enable = false; };
+            users.users = { root = { }; deploy = { openssh.authorizedKeys.keys = [ "a" "b" ]; home = "/home/deploy"; }; };
+            systemd.services.hercules-ci-agent = { restartIfChanged = false; after = [ ]; script = never; };
+          };
+        };
         "we\"ird \${x}.$\${host}\\" = host "weird" [ ];
         broken = host "broken" [ (run "failing-2.0" "echo about to fail; exit 3") ];
         foreign.config.system.build.toplevel = derivation { name = "foreign"; system = "aarch64-linux"; builder = "/none"; };

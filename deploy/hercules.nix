@@ -1,0 +1,27 @@
+# `herculesCI` of a flake without flake-parts: one job per push, which builds what a
+# deployment depends on, and then runs the effects.
+{
+  self,
+  # Hercules CI waits for an agent for each of these.
+  ciSystems ? [ "x86_64-linux" ],
+  # The names of the nixosConfigurations to build.
+  hosts ? builtins.attrNames (self.nixosConfigurations or { }),
+  # A function from the checkout, with branch (null for a tag), rev, ref and so on, to
+  # the effects, see deployEffects.
+  effects ? _checkout: { },
+}:
+{ primaryRepo, ... }:
+let
+  inherit (builtins) filter intersectAttrs listToAttrs;
+  only = names: intersectAttrs (listToAttrs (map (name: { inherit name; value = null; }) names));
+  toplevel = configuration: { config.system.build = { inherit (configuration.config.system.build) toplevel; }; };
+in
+{
+  inherit ciSystems;
+  onPush.default.outputs = {
+    packages = only ciSystems (self.packages or { });
+    checks = only ciSystems (self.checks or { });
+    nixosConfigurations = builtins.mapAttrs (_: toplevel) (only hosts (self.nixosConfigurations or { }));
+    effects = effects ({ branch = null; } // primaryRepo);
+  };
+}

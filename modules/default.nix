@@ -1,0 +1,7 @@
+# What a host of this repository imports.
+{
+  imports = [
+    ./ci
+    ./hdeploy
+  ];
+}
