@@ -15,12 +15,15 @@ let
   inherit (builtins) filter intersectAttrs listToAttrs;
   only = names: intersectAttrs (listToAttrs (map (name: { inherit name; value = null; }) names));
   toplevel = configuration: { config.system.build = { inherit (configuration.config.system.build) toplevel; }; };
+  # A shell is no product: what it needs is built, and the agent is told so by this name.
+  shell = drv: drv // { buildDependenciesOnly = true; };
 in
 {
   inherit ciSystems;
   onPush.default.outputs = {
     packages = only ciSystems (self.packages or { });
     checks = only ciSystems (self.checks or { });
+    devShells = builtins.mapAttrs (_: builtins.mapAttrs (_: shell)) (only ciSystems (self.devShells or { }));
     nixosConfigurations = builtins.mapAttrs (_: toplevel) (only hosts (self.nixosConfigurations or { }));
     effects = effects ({ branch = null; } // primaryRepo);
   };

@@ -73,6 +73,22 @@ in
     module.environment.etc.opnix-token.text = "ops_secret";
     says = ''environment.etc."opnix-token" is the token of OpNix'';
   };
+  secret-in-store = {
+    module = {
+      services.ci.herculesCI.secretsJsonPath = "/etc/hercules-ci/secrets.json";
+      environment.etc."hercules-ci/secrets.json".text = "{ }";
+    };
+    says = "environment.etc has the file of services.ci.herculesCI.secretsJsonPath, /etc/hercules-ci/secrets.json";
+  };
+  # As pantherOS' module does it.
+  owner-at-each-switch = {
+    warns = true;
+    module.system.activationScripts.create-hercules-ci-dirs = {
+      text = "chown -R hercules-ci-agent:hercules-ci-agent /var/lib/hercules-ci-agent";
+      deps = [ ];
+    };
+    says = "system.activationScripts.create-hercules-ci-dirs has a chown -R below /var/lib/hercules-ci-agent";
+  };
   token-made-empty = {
     warns = true;
     module.system.activationScripts.create-opnix-token-dir = ''

@@ -74,12 +74,24 @@ let
       message = "OpNix writes ${lib.concatStringsSep ", " others} and ${name} to the same file, ${pathOf name}; remove ${lib.concatStringsSep ", " others}.";
     };
 
+  # environment.etc is in the Nix store, which everybody can read.
+  inStore = path: lib.hasPrefix "/etc/" path && config.environment.etc ? ${lib.removePrefix "/etc/" path};
+  staysOut = option: {
+    assertion = !(inStore cfg.${option});
+    message = ''
+      environment.etc has the file of services.ci.herculesCI.${option}, ${cfg.${option}}, and environment.etc is in the Nix store, which
+      everybody can read. Replace the secret, and let OpNix bring it, or another program that leaves it out of the store.'';
+  };
+
   token = toString opnix.tokenFile;
   tokenInEtc = lib.removePrefix "/etc/" token;
   # One named script has them all.
   scripts = removeAttrs config.system.activationScripts [ "script" ];
   textOf = script: if lib.isString script then script else script.text;
-  touches = lib.filter (name: lib.hasInfix "touch ${token}" (textOf scripts.${name})) (lib.attrNames scripts);
+  scriptsWith = matches: lib.filter (name: matches (textOf scripts.${name})) (lib.attrNames scripts);
+  touches = scriptsWith (lib.hasInfix "touch ${token}");
+  base = toString agent.baseDirectory;
+  chowns = scriptsWith (text: lib.hasInfix "chown -R" text && lib.hasInfix base text);
 in
 {
   config = lib.mkMerge [
@@ -88,7 +100,16 @@ in
         (agrees "clusterJoinTokenPath" "herculesClusterToken")
         (agrees "binaryCachesPath" "herculesBinaryCaches")
         (agrees "secretsJsonPath" "herculesSecretsJson")
+      ]
+      ++ map staysOut [
+        "clusterJoinTokenPath"
+        "binaryCachesPath"
+        "secretsJsonPath"
       ];
+      warnings = lib.optional (chowns != [ ]) ''
+        system.activationScripts.${lib.head chowns} has a chown -R below ${base}. That touches the agent's files at each switch, even where the
+        owner is right already, and the path unit of the agent restarts it ten seconds later, with all that it builds. Remove the script: the
+        directories are made by systemd-tmpfiles.'';
     })
     (lib.mkIf fetched {
       assertions = [
@@ -111,7 +132,7 @@ in
             message = "services.ci.herculesCI.opnix.enable needs services.onepassword-secrets.enable, which is false.";
           }
           {
-            assertion = !(lib.hasPrefix "/etc/" token && config.environment.etc ? ${tokenInEtc});
+            assertion = !(inStore token);
             message = ''
               environment.etc."${tokenInEtc}" is the token of OpNix, and environment.etc is in the Nix store, which everybody can read. Revoke that
               token, and put the new one on the host by hand: opnix token set'';
