@@ -14,10 +14,10 @@ import (
 // a connection that came and went between two looks at the tables is told here.
 type endings struct{ fd int }
 
-// The groups of NETLINK_SOCK_DIAG, enum sknetlink_groups of linux/sock_diag.h.
+// The groups 1 and 3 of NETLINK_SOCK_DIAG, of enum sknetlink_groups in linux/sock_diag.h, as bits.
 const (
-	tcpDestroyed  = 1 << (1 - 1)
-	tcp6Destroyed = 1 << (3 - 1)
+	tcpDestroyed  = 1 << 0
+	tcp6Destroyed = 1 << 2
 )
 
 // watchEndings needs the kernel's module inet_diag. Close ends it.
