@@ -49,7 +49,7 @@ func (h *Host) Deployment(ctx context.Context, name string, settings any, invent
 // child.
 func (d Deployment) Script(arguments ...string) string {
 	words := append([]string{
-		d.program, "effect", d.Host, "--closure", d.Closure, "--expectations", d.Expectations, "--config", d.Config, "--branch", "main",
+		"HDEPLOY_NIX=/usr/bin/nix", d.program, "effect", d.Host, "--closure", d.Closure, "--expectations", d.Expectations, "--config", d.Config, "--branch", "main",
 	}, arguments...)
 	return strings.Join(words, " ") + "\nexit $?\n"
 }

@@ -25,20 +25,29 @@ func selfSummary() {
 	}
 }
 
-// goodSystems and badKinds are deployed in turn. Each is made anew from the number of its run, so that no run finds the verdict
-// of an earlier one.
-var goodSystems = []settings{
-	{},
-	{"extraUnits": settings{"lab-more.service": oneshot}},
-	{"opnix": settings{"note": "the secrets are fetched again"}},
-	{"hercules": agentKnobs.with(settings{"badCaches": "none"})},
+// lastOfAll leaves the restart of the agent to the host, after everything else was judged.
+const lastOfAll = `restart_agent = "last"`
+
+// leftAlone is an agent that the activation does not restart.
+var leftAlone = agentKnobs.with(settings{"restartIfChanged": false})
+
+// goodKinds and badKinds are deployed in turn. Each is made anew from the number of its run, so that no run finds the verdict of
+// an earlier one.
+var goodKinds = []labSystem{
+	{name: "another revision"},
+	{name: "one more unit", system: settings{"extraUnits": settings{"lab-more.service": oneshot}}},
+	{name: "the agent is restarted last", system: settings{"hercules": leftAlone}, lines: lastOfAll},
+	{name: "the secrets are fetched again", system: settings{"opnix": settings{"note": "again"}}},
+	{name: "the agent has no caches", system: settings{"hercules": agentKnobs.with(settings{"badCaches": "none"})}},
 }
 
-var badKinds = append([]badSystem{
+var badKinds = append([]labSystem{
 	{name: "a firewall drops ssh", system: settings{"faults": settings{"firewallDropSsh": true}}, cause: transaction.NotReachable},
 	{name: "a unit crashes again and again", system: settings{"faults": settings{"crashLoop": true}}},
 	{name: "the agent cannot read its caches", system: settings{"hercules": agentKnobs.with(settings{"badCaches": "schema"})}},
 	{name: "all login keys are overwritten", system: settings{"faults": settings{"overwriteKeys": true}}, cause: transaction.NotReachable},
+	{name: "the agent crashes when it is restarted last", system: settings{"hercules": leftAlone.with(settings{"crash": true})}, lines: lastOfAll,
+		cause: transaction.ProbeFailed},
 	{name: "a unit fails", system: settings{"faults": settings{"failUnit": "at-once"}}},
 	{name: "sshd listens elsewhere", system: settings{"sshdPort": 2222}, cause: transaction.NotReachable},
 }, badSystems...)
@@ -49,13 +58,12 @@ func TestAHostDeploysItselfAgainAndAgain(t *testing.T) {
 	s := newCI(t)
 	for i := range *selfRuns {
 		began := time.Now()
-		run := selfRun{number: i + 1, hangup: i%4 >= 2}
-		if i%2 == 0 {
-			run.name, run.system = "good", goodSystems[i/2%len(goodSystems)]
-		} else {
-			bad := badKinds[i/2%len(badKinds)]
-			run.name, run.system, run.bad, run.cause = bad.name, bad.system, true, bad.cause
+		run := selfRun{number: i + 1, bad: i%2 == 1, hangup: i%4 >= 2}
+		kinds := goodKinds
+		if run.bad {
+			kinds = badKinds
 		}
+		run.labSystem = kinds[i/2%len(kinds)]
 		ok := t.Run(fmt.Sprintf("%02d %s", run.number, run.name), func(t *testing.T) {
 			within := *s
 			site := *s.site
@@ -75,17 +83,15 @@ func TestAHostDeploysItselfAgainAndAgain(t *testing.T) {
 
 // selfRun is one self-deployment.
 type selfRun struct {
+	labSystem
 	number      int
-	name        string
-	system      settings
 	bad, hangup bool
-	// cause is why the host must go back; empty where it is any that rejects.
-	cause transaction.Cause
 }
 
 func (s *ciSite) deployRound(run selfRun) {
 	t := s.t
 	before, processes := s.snapshot(), s.strays()
+	s.inventory.Lines = run.lines
 	d := s.deployment(revision(fmt.Sprintf("run %d", run.number), run.system))
 	result, record := s.deploysItself(d, run.hangup)
 	if result.Killed != run.hangup && result.Code != 10 {
@@ -105,9 +111,12 @@ func (s *ciSite) deployRound(run selfRun) {
 	}
 	requireBoots(t, s.site, after.Running)
 	requireNothingLeft(t, after)
-	if now := s.strays(); now != processes {
-		t.Errorf("processes and mounts were\n%s\nand are\n%s", processes, now)
-	}
+	eventually(t, 15*time.Second, func() string {
+		if now := s.strays(); now != processes {
+			return fmt.Sprintf("processes, mounts and files as before:\n%s\nthey are:\n%s", processes, now)
+		}
+		return ""
+	})
 	s.attaches(d, code)
 }
 
@@ -118,10 +127,11 @@ func requireTakenBack(t *testing.T, r *transaction.Record, cause transaction.Cau
 	}
 }
 
-// strays are what a deployment could leave beside what a snapshot has: processes, mounts, files in /run.
+// strays are what a deployment could leave beside what a snapshot has: processes, mounts, files in /run. What is there for the
+// newest transaction alone has no name.
 func (s *ciSite) strays() string {
 	s.t.Helper()
 	return s.on(`for p in /proc/[0-9]*; do readlink "$p/exe"; done | grep hdeploy | sort
-awk '{print $5}' /proc/1/mountinfo | sort
-[ ! -e /run/hdeploy ] || find /run/hdeploy -type f -o -type s | grep -Ev '/(record|baseline|activation)[^/]*$' | sed 's#/run/hdeploy/[^/]*/#/run/hdeploy/ID/#' | sort`)
+awk '{print $5}' /proc/1/mountinfo | grep -v ^/run/user/ | sort
+find /run/hdeploy -mindepth 1 | grep -Ev '/(record|baseline|activation|reach)[^/]*$|\.exit$' | sed 's#/run/hdeploy/[^/]*/#/run/hdeploy/ID/#; s#/[a-z0-9]\{16\}$#/ID#' | sort`)
 }
