@@ -86,7 +86,7 @@ func TestAHostCommitsByItselfAndTheNextRunSaysSo(t *testing.T) {
 	s.configured(s.by(""), settings{"revision": "1"})
 	first := s.runs("committed", 0, "switch", hostName)
 	o := first.Outcome()
-	if o.Proof == "" || o.Reach == nil || !strings.Contains(o.Reach.Summary, "inbound: ") || !strings.Contains(first.Story(), "decides by itself") {
+	if o.Proof == "" || o.Reach == nil || !strings.Contains(o.Reach.Summary, "inbound ") || !strings.Contains(first.Story(), "decides by itself") {
 		t.Errorf("it does not say how it was proven; %s", first.Story())
 	}
 	requireRuns(t, s.snapshot(), o.Closure)
