@@ -26,7 +26,9 @@ type Transaction struct {
 
 	Deployer string `json:"deployer"`
 	Revision string `json:"revision,omitempty"`
-	Dirty    bool   `json:"dirty,omitempty"`
+	// Branch is the one that the system was built from, as its deployer claimed.
+	Branch string `json:"branch,omitempty"`
+	Dirty  bool   `json:"dirty,omitempty"`
 	// Behind is how many commits of its upstream the tree lacked; Older says that it
 	// lacked changes which ran on the host.
 	Behind   int    `json:"behind,omitempty"`
@@ -72,7 +74,7 @@ type TransactionStep struct {
 func transactionOf(s protocol.Status) Transaction {
 	t := Transaction{
 		Number: s.Number, ID: capped(s.ID), Action: capped(string(s.Action)), State: capped(string(s.State)), Started: s.Started, Ended: s.Ended,
-		Deployer: capped(s.Deployer), Revision: capped(s.Revision), Dirty: s.Dirty, Behind: s.Tree.Behind, Older: s.Tree.Older, Closure: capped(s.New), Previous: capped(s.Previous),
+		Deployer: capped(s.Deployer), Revision: capped(s.Revision), Dirty: s.Dirty, Behind: s.Tree.Behind, Older: s.Tree.Older, Branch: capped(s.Tree.Branch), Closure: capped(s.New), Previous: capped(s.Previous),
 		Rejects: capped(s.Rejects), Generation: s.Generation, Boots: capped(s.Boots), ExitCode: s.ExitCode,
 		Cause: capped(string(s.Cause)), Reason: capped(s.Reason), Journal: toldJournal(s.Journal),
 		Confirm: s.ConfirmIn.Seconds(), DeadMan: s.DeadManIn.Seconds(),

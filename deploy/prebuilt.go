@@ -56,7 +56,7 @@ func (h *hostRun) take(ctx context.Context, p *Prebuilt) error {
 	h.system = nix.Evaluated{OutPath: p.Closure}
 	if m := p.Manifest; m != nil {
 		if m.Toplevel != p.Closure {
-			return refused(h.Name, "closure", "give the expectations that were made with the closure",
+			return refused(h.Name, "closure", "make them of the configuration that the closure was built from: lib.expectations of hdeploy's flake",
 				"the expectations are about another system: %s", m.Toplevel)
 		}
 		h.system.System, h.system.HostName, h.system.Expectations = m.System, m.HostName, m.Expectations
@@ -75,11 +75,11 @@ func (h *hostRun) notThere(ctx context.Context, p *Prebuilt, err error) error {
 	}
 	f := refused(h.Name, "closure", "nix path-info "+p.Closure, "%v", err)
 	quoteNix(f)
-	switch failed.Kind {
-	case nix.Collected:
+	if failed.Kind == nix.Collected {
 		f.Cause = fmt.Errorf("%s is not in the store of this machine", p.Closure)
 		f.Next = "nix copy --from URL " + p.Closure + "  # from the cache, or the machine, that has it\nnix build .#" + h.Attribute
-	case nix.Unreachable:
+	}
+	if failed.Kind == nix.Unreachable {
 		f.Next = "systemctl status nix-daemon.socket  # or correct NIX_REMOTE"
 	}
 	return f

@@ -29,8 +29,9 @@ var (
 	quoted   = regexp.MustCompile("`([^`]+)`")
 	// A case of a table goes by its name, which is a string in the package.
 	goTest = regexp.MustCompile(`^([a-z/-]+)\.((?:Test|Fuzz)\w+)(?:/(.+))?$`)
-	// What Nix evaluates is checked by a script, and found there by these words.
-	scriptCheck = regexp.MustCompile(`^(scripts/[a-z/-]+): (.+)$`)
+	// What Nix evaluates is checked by a script, or by what that reads, and found there by
+	// these words.
+	nixCheck = regexp.MustCompile(`^((?:scripts|modules)/[a-z./-]+): (.+)$`)
 )
 
 // scenariosOf reads the scenarios of a specification. A step may go on in lines below it.
@@ -61,8 +62,17 @@ func scenariosOf(text string) []scenario {
 	return all
 }
 
-// lacks says what is wrong with a scenario, where root is the repository.
-func (s scenario) lacks(root string) []string {
+// sources are those of the repository at root, each package of which is read once.
+type sources struct {
+	root     string
+	packages map[string]goPackage
+}
+
+// goPackage has the tests of a directory, whatever their build tags, and all strings in it.
+type goPackage struct{ tests, words map[string]bool }
+
+// lacks says what is wrong with a scenario.
+func (s scenario) lacks(from sources) []string {
 	var lacks []string
 	for _, step := range []string{"WHEN", "THEN", "TEST"} {
 		if !slices.Contains(s.steps, step) {
@@ -73,7 +83,7 @@ func (s scenario) lacks(root string) []string {
 		lacks = append(lacks, "no test is named")
 	}
 	for _, name := range s.tests {
-		if err := find(root, name); err != nil {
+		if err := from.find(name); err != nil {
 			lacks = append(lacks, err.Error())
 		}
 	}
@@ -81,9 +91,9 @@ func (s scenario) lacks(root string) []string {
 }
 
 // find looks for a test by the name that a scenario gives it.
-func find(root, name string) error {
-	if match := scriptCheck.FindStringSubmatch(name); match != nil {
-		text, err := os.ReadFile(filepath.Join(root, match[1]))
+func (s sources) find(name string) error {
+	if match := nixCheck.FindStringSubmatch(name); match != nil {
+		text, err := os.ReadFile(filepath.Join(s.root, match[1]))
 		if err != nil || !strings.Contains(string(text), match[2]) {
 			return fmt.Errorf("%s does not check %q", match[1], match[2])
 		}
@@ -91,51 +101,56 @@ func find(root, name string) error {
 	}
 	match := goTest.FindStringSubmatch(name)
 	if match == nil {
-		return fmt.Errorf("%q is neither PACKAGE.TestName, PACKAGE.TestName/CASE nor scripts/NAME: WORDS", name)
+		return fmt.Errorf("%q is neither PACKAGE.TestName, PACKAGE.TestName/CASE nor scripts/FILE: WORDS", name)
 	}
-	functions, words, err := readPackage(filepath.Join(root, match[1]))
+	found, err := s.read(match[1])
 	switch {
 	case err != nil:
 		return fmt.Errorf("%s: %v", name, err)
-	case !functions[match[2]]:
+	case !found.tests[match[2]]:
 		return fmt.Errorf("%s has no %s", match[1], match[2])
-	case match[3] != "" && !words[match[3]]:
+	case match[3] != "" && !found.words[match[3]]:
 		return fmt.Errorf("%s has no case %q", match[1], match[3])
 	}
 	return nil
 }
 
-// readPackage returns the tests of a directory, whatever their build tags, and all
-// strings in it.
-func readPackage(dir string) (tests, words map[string]bool, err error) {
-	files, err := filepath.Glob(filepath.Join(dir, "*.go"))
-	if err != nil || len(files) == 0 {
-		return nil, nil, fmt.Errorf("no Go package in %s", dir)
+func (s sources) read(folder string) (goPackage, error) {
+	if known, ok := s.packages[folder]; ok {
+		return known, nil
 	}
-	tests, words = map[string]bool{}, map[string]bool{}
+	files, err := filepath.Glob(filepath.Join(s.root, folder, "*.go"))
+	if err != nil || len(files) == 0 {
+		return goPackage{}, fmt.Errorf("no Go package in %s", folder)
+	}
+	found := goPackage{map[string]bool{}, map[string]bool{}}
 	for _, name := range files {
 		file, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.SkipObjectResolution)
 		if err != nil {
-			return nil, nil, err
+			return goPackage{}, err
 		}
 		ast.Inspect(file, func(node ast.Node) bool {
 			switch node := node.(type) {
 			case *ast.FuncDecl:
-				tests[node.Name.Name] = tests[node.Name.Name] || node.Recv == nil && strings.HasSuffix(name, "_test.go")
+				if node.Recv == nil && strings.HasSuffix(name, "_test.go") {
+					found.tests[node.Name.Name] = true
+				}
 			case *ast.BasicLit:
 				if text, err := strconv.Unquote(node.Value); err == nil && node.Kind == token.STRING {
-					words[text] = true
+					found.words[text] = true
 				}
 			}
 			return true
 		})
 	}
-	return tests, words, nil
+	s.packages[folder] = found
+	return found, nil
 }
 
 // A scenario that nothing proves is a wish.
 func TestEveryScenarioNamesATestThatExists(t *testing.T) {
 	count := 0
+	from := sources{"..", map[string]goPackage{}}
 	err := filepath.WalkDir(".", func(path string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.Name() != "spec.md" {
 			return err
@@ -145,11 +160,11 @@ func TestEveryScenarioNamesATestThatExists(t *testing.T) {
 			return err
 		}
 		scenarios := scenariosOf(string(text))
-		if len(scenarios) != strings.Count(string(text), "# Scenario:") {
+		if len(scenarios) != strings.Count(string(text), "Scenario:") {
 			t.Errorf("%s: not every scenario is a heading of level 4", path)
 		}
 		for _, s := range scenarios {
-			for _, lack := range s.lacks("..") {
+			for _, lack := range s.lacks(from) {
 				t.Errorf("%s: scenario %q: %s", path, s.name, lack)
 			}
 		}
@@ -171,8 +186,8 @@ func TestWhatAScenarioLacks(t *testing.T) {
 		"- **WHEN** a\n- **THEN** b\n- **TEST** `" + this + "`,\n  `lab.TestX`": "lab has no TestX",
 		"- **WHEN** a\n- **THEN** b\n- **TEST** `" + this + "/WHEN`":            "",
 		"- **WHEN** a\n- **THEN** b\n- **TEST** `" + this + "/no ca" + "se`":    `openspec has no case "no case"`,
-		"- **WHEN** a\n- **THEN** b\n- **TEST** `openspec.find`":                `"openspec.find" is neither PACKAGE.TestName, PACKAGE.TestName/CASE nor scripts/NAME: WORDS`,
-		"- **WHEN** a\n- **THEN** b\n- **TEST** `nowhere.TestX`":                "nowhere.TestX: no Go package in ../nowhere",
+		"- **WHEN** a\n- **THEN** b\n- **TEST** `openspec.find`":                `"openspec.find" is neither PACKAGE.TestName, PACKAGE.TestName/CASE nor scripts/FILE: WORDS`,
+		"- **WHEN** a\n- **THEN** b\n- **TEST** `nowhere.TestX`":                "nowhere.TestX: no Go package in nowhere",
 		"- **WHEN** a\n- **THEN** b\n- **TEST** `scripts/test: heading()`":      "",
 		"- **WHEN** a\n- **THEN** b\n- **TEST** `scripts/test: nothing of it`":  `scripts/test does not check "nothing of it"`,
 		"- **WHEN** a\n- **THEN** b\n- **TEST** by looking at it":               "no test is named",
@@ -184,7 +199,7 @@ func TestWhatAScenarioLacks(t *testing.T) {
 		if len(scenarios) != 1 {
 			t.Fatalf("%d scenarios in %q", len(scenarios), text)
 		}
-		if got := strings.Join(scenarios[0].lacks(".."), ", "); got != want {
+		if got := strings.Join(scenarios[0].lacks(sources{"..", map[string]goPackage{}}), ", "); got != want {
 			t.Errorf("%q lacks %q, not %q", text, got, want)
 		}
 	}

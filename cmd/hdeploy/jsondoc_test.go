@@ -16,7 +16,7 @@ func TestDocOfAnswers(t *testing.T) {
 		t.Fatal(err)
 	}
 	for heading, answer := range map[string]any{
-		"hosts": &hostJSON{}, "config": &configJSON{}, "init": &initJSON{}, "version": &versionJSON{}, "status": &statusJSON{}, "generations": &generationJSON{},
+		"hosts": &hostJSON{}, "config": &configJSON{}, "init": &initJSON{}, "version": &versionJSON{}, "effect": &effectJSON{}, "status": &statusJSON{}, "generations": &generationJSON{},
 		"history": &transactionJSON{}, "log": &logJSON{}, "lock": &lockJSON{}, "trust": &trustJSON{}, "probe --list": &probeKindJSON{},
 	} {
 		_, after, found := strings.Cut(string(doc), "\n## hdeploy "+heading+" --json\n")

@@ -56,6 +56,7 @@ func setUp(env *testscript.Env) error {
 		return err
 	}
 	env.Setenv("PATH_WITHOUT_NIX", filepath.Dir(program))
+	env.Setenv("HDEPLOY", program)
 	env.Setenv("CLOSED_PORT", strconv.Itoa(port))
 	return nil
 }

@@ -64,3 +64,37 @@ func TestNeedsReboot(t *testing.T) {
 		t.Error("what only one of them has counts")
 	}
 }
+
+func TestIdentity(t *testing.T) {
+	top := t.TempDir()
+	wants := func(system, hostName string) {
+		t.Helper()
+		gotSystem, gotName, err := Identity(top)
+		if gotSystem != system || gotName != hostName || err != nil {
+			t.Errorf("got %q, %q, %v; want %q, %q", gotSystem, gotName, err, system, hostName)
+		}
+	}
+	wants("", "")
+	write := func(name, text string) {
+		t.Helper()
+		if err := os.WriteFile(filepath.Join(top, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Mkdir(filepath.Join(top, "etc"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	write("system", "x86_64-linux")
+	write("etc/hostname", "web1\n")
+	wants("x86_64-linux", "web1")
+	write("etc/hostname", "two words\n")
+	wants("x86_64-linux", "")
+	write("system", "\x1b[31mx86\n")
+	wants("[31mx86", "") // harmless, and no platform
+	if err := errors.Join(os.Remove(filepath.Join(top, "system")), os.Mkdir(filepath.Join(top, "system"), 0o700)); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := Identity(top); err == nil {
+		t.Error("a folder was read")
+	}
+}
