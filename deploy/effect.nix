@@ -20,7 +20,8 @@
   # data.privateKey.
   secretsMap ? { ssh = "default-ssh"; },
   secret ? "ssh",
-  # Which commit this is, for the host's history.
+  # Which commit this is, for the host's history: all digits of it, and the branch, which is
+  # left out where its name is one that hdeploy would refuse.
   rev ? null,
   branch ? null,
   # { host, nixosConfiguration } that are deployed before, in this order. See waves.nix.
@@ -32,7 +33,6 @@
 let
   inherit (builtins) attrNames concatStringsSep head match replaceStrings split toFile toJSON;
 
-  # A branch may be called anything.
   quote = word:
     if match "[a-zA-Z0-9_./:=@%+-]+" word != null then word
     else "'${replaceStrings [ "'" ] [ "'\\''" ] word}'";
@@ -75,7 +75,7 @@ let
         "--config" "${deployToml}"
       ]
       ++ option "--rev" rev
-      ++ option "--branch" branch
+      ++ option "--branch" (if branch != null && match "[A-Za-z0-9_][A-Za-z0-9_./+@#=-]{0,199}" branch != null then branch else null)
       ++ option "--secret" (if secret == "ssh" then null else secret)
       ++ extra
     ));

@@ -71,7 +71,8 @@ func (h *hostRun) followAlone(ctx context.Context) error {
 		leave()
 	})
 	err := h.follow(following, protocol.WatchRequest{ID: h.id})
-	if following.Err() == nil {
+	concluded := following.Err() == nil
+	if concluded {
 		err = h.conclude(following, err)
 	}
 	told()
@@ -80,14 +81,16 @@ func (h *hostRun) followAlone(ctx context.Context) error {
 	}
 	ending.Wait()
 	h.alone.left = left
-	if left && h.status.State != transaction.Committed {
+	switch {
+	case left && h.status.State != transaction.Committed:
 		h.endLive("no longer followed", nil)
 		return h.leftAlone()
+	case concluded:
+		return err
+	case left:
+		return h.conclude(settled, nil) // it was committed in the same instant
 	}
-	if left {
-		return h.conclude(settled, nil)
-	}
-	return err
+	return h.conclude(settled, err)
 }
 
 // leaving says, while the transaction goes on, what becomes of it. It is told at once:

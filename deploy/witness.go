@@ -26,6 +26,8 @@ const (
 // witness is a host that dials in from outside while another one decides by itself.
 type witness struct {
 	host *hostRun
+	// id is under which it was asked.
+	id   string
 	said protocol.WitnessResult
 }
 
@@ -76,7 +78,7 @@ func (h *hostRun) witnessHost() (*witness, error) {
 	if at < 0 {
 		return nil, refused(h.Name, "witness", "hdeploy hosts", "deploy.toml has no host %q", h.Witness)
 	}
-	w := &witness{host: newHostRun(h.run, h.run.Builders[at])}
+	w := &witness{id: h.id, host: newHostRun(h.run, h.run.Builders[at])}
 	if w.host.Local && h.itself {
 		return nil, h.noWitness(w, "hdeploy hosts", "witness %s is this very machine, and sees nothing from outside", h.Witness)
 	}
@@ -126,7 +128,7 @@ func (h *hostRun) dismissWitness() {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), dismissLimit)
 	defer cancel()
-	err := w.host.agent.Call(ctx, agent.Ask(protocol.MethodWitness, protocol.WitnessRequest{ID: h.id}, &protocol.WitnessResult{}, nil))
+	err := w.host.agent.Call(ctx, agent.Ask(protocol.MethodWitness, protocol.WitnessRequest{ID: w.id}, &protocol.WitnessResult{}, nil))
 	if err != nil {
 		h.run.Log.Info().Str("host", h.Name).Str("witness", w.host.Name).Err(err).Msg("the witness was not told that it is over")
 	}

@@ -71,16 +71,20 @@ func hostEngine() transaction.Engine {
 	}
 }
 
-func toJournal(r transaction.Record) {
+func toJournal(r transaction.Record) { fmt.Fprintln(os.Stderr, inJournal(r)) }
+
+// inJournal is the line that tells of a transaction. A proof that decided is its reason,
+// and told once.
+func inJournal(r transaction.Record) string {
 	line := fmt.Sprintf("transaction %s by %s: %s, new system %s", r.ID, r.Deployer, r.State, r.New)
-	if r.Reason != "" {
-		line += ": " + r.Reason
-	}
 	if r.Alone != nil {
 		line += "; the host decides alone"
 	}
-	if r.Proof != nil {
+	switch {
+	case r.Reason != "":
+		line += ": " + r.Reason
+	case r.Proof != nil && r.Alone != nil:
 		line += ": " + reach.Decide(*r.Proof, r.Alone.OnUnknown).Reason
 	}
-	fmt.Fprintln(os.Stderr, line)
+	return line
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -14,6 +15,7 @@ import (
 func FuzzStartRequest(f *testing.F) {
 	f.Add([]byte(`{"id":"abcd1234","profile":"/nix/var/nix/profiles/system","new":"/nix/store/00000000000000000000000000000000-a","action":"switch","limits":{"activation":1,"confirm":1,"commit":1,"rollback":1,"grace":1}}`))
 	f.Add([]byte(`{"id":"../x","new":"/nix/store/00000000000000000000000000000000-a/../../etc","probes":[{"name":"x","kind":"unit"}]}`))
+	f.Add([]byte(alone(`{"question":{"users":["root","-x"],"outward":["https://hercules-ci.com:443"],"witness":"web2"},"on_unknown":"commit","restart_last":["hercules-ci-agent.service"]}`)))
 	f.Fuzz(func(t *testing.T, params []byte) {
 		_, _ = decoded(params, func(p protocol.StartRequest) (any, error) {
 			if validStart(p) != nil {
@@ -21,6 +23,13 @@ func FuzzStartRequest(f *testing.F) {
 			}
 			if strings.ContainsAny(p.ID, "/.\x00") || filepath.Dir(p.New) != "/nix/store" || p.Limits.Total() <= 0 {
 				t.Errorf("accepted: %+v", p)
+			}
+			if p.Alone != nil {
+				for _, word := range slices.Concat(p.Alone.Question.Users, p.Alone.RestartLast, p.Alone.Question.Outward, []string{p.Alone.Question.Witness}) {
+					if strings.HasPrefix(word, "-") || strings.ContainsAny(word, "\n\x00 */") != strings.HasPrefix(word, "https://") {
+						t.Errorf("accepted to decide alone: %q", word)
+					}
+				}
 			}
 			return nil, nil
 		})

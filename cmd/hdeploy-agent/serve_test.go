@@ -24,6 +24,11 @@ func TestArgumentsOfPeopleAreRefused(t *testing.T) {
 	}
 }
 
+// alone is a request whose wish to decide alone is this.
+func alone(wish string) string {
+	return `{"id":"abcd1234","profile":"/nix/var/nix/profiles/system","new":"/nix/store/00000000000000000000000000000000-a","limits":{"activation":1,"confirm":1,"commit":1,"rollback":1,"grace":1},"alone":` + wish + `}`
+}
+
 func TestRequestsAreRefused(t *testing.T) {
 	top := t.TempDir()
 	for _, c := range []struct{ name, method, params, bad string }{
@@ -38,6 +43,10 @@ func TestRequestsAreRefused(t *testing.T) {
 		{"start without an end", protocol.MethodStart, `{"id":"abcd1234","profile":"/nix/var/nix/profiles/system","new":"/nix/store/00000000000000000000000000000000-a"}`, "limit"},
 		{"start with a last resort that is none", protocol.MethodStart, `{"id":"abcd1234","profile":"/nix/var/nix/profiles/system","new":"/nix/store/00000000000000000000000000000000-a","last_resort":"explode"}`, "last resort"},
 		{"start of a reboot that is kept", protocol.MethodStart, `{"id":"abcd1234","profile":"/nix/var/nix/profiles/system","new":"/nix/store/00000000000000000000000000000000-a","action":"reboot","keep":true}`, "booted once"},
+		{"start alone with an option for a user", protocol.MethodStart, alone(`{"question":{"users":["-oX"]}}`), "to decide alone: not the name of an account"},
+		{"start alone with a path outward", protocol.MethodStart, alone(`{"question":{"outward":["https://a/../b"]}}`), "to decide alone: not an address outward"},
+		{"start alone with a pattern of units", protocol.MethodStart, alone(`{"restart_last":["*"]}`), "to decide alone"},
+		{"start alone with another choice", protocol.MethodStart, alone(`{"on_unknown":"never"}`), "to decide alone: not a choice"},
 		{"confirm without any", protocol.MethodConfirm, `{"id":"abcd1234"}`, "not the current transaction"},
 		{"abort without any", protocol.MethodAbort, `{"id":"abcd1234"}`, "not the current transaction"},
 		{"preview without an end", protocol.MethodDryActivate, `{"id":"abcd1234","new":"/nix/store/00000000000000000000000000000000-a"}`, "not a limit"},
@@ -45,6 +54,12 @@ func TestRequestsAreRefused(t *testing.T) {
 		{"preview under a path", protocol.MethodDryActivate, `{"id":"../abcd1234","new":"` + top + `","limit":1000000000}`, "not an id"},
 		{"push of a path", protocol.MethodPush, `{"id":"abcd1234","new":"/etc"}`, "not a store path"},
 		{"push under a path", protocol.MethodPush, `{"id":"../../abcd","new":"/nix/store/00000000000000000000000000000000-a"}`, "not an id"},
+		{"a witness under a path", protocol.MethodWitness, `{"id":"../../abcd","for":1000000000}`, "not a transaction id"},
+		{"a witness without an end", protocol.MethodWitness, `{"id":"abcd1234","address":"192.0.2.1","port":22,"host_keys":["x"],"for":9000000000000000}`, "at most"},
+		{"a witness before its beginning", protocol.MethodWitness, `{"id":"abcd1234","for":-1}`, "at most"},
+		{"a witness with an option", protocol.MethodWitness, `{"id":"abcd1234","address":"-oProxyCommand=reboot","port":22,"for":1000000000}`, "neither an address nor the name"},
+		{"a witness that believes anybody", protocol.MethodWitness, `{"id":"abcd1234","address":"192.0.2.1","port":22,"for":1000000000}`, "host keys"},
+		{"a witness of a user with an option", protocol.MethodWitness, `{"id":"abcd1234","address":"192.0.2.1","port":22,"user":"-x","for":1000000000}`, "name of a user"},
 		{"a probe that is none", protocol.MethodProbe, `{"probes":[{"name":"x","kind":"bogus"}]}`, "probe x"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -95,6 +95,10 @@ func TestAHostCommitsByItselfAndTheNextRunSaysSo(t *testing.T) {
 	if again.Transaction != o.Transaction || s.begun() != begun {
 		t.Errorf("it was deployed again: %+v", again)
 	}
+	given := s.runs("committed", 0, "switch", hostName, "--closure", o.Closure).Outcome()
+	if t.Logf("the verdict was told within %.2f s", given.Seconds); given.Transaction != o.Transaction || given.Seconds > 10 {
+		t.Errorf("it was deployed again, or took too long: %+v", given)
+	}
 	requireUntouched(t, before, s.snapshot())
 	// A person who asks is told how the host is now.
 	s.env = nil
@@ -115,6 +119,8 @@ func TestAHostDecidesWithoutTheRunThatBeganIt(t *testing.T) {
 	o := s.ends(r, "interrupted", 10)
 	if took := time.Since(told); took > 3*time.Second {
 		t.Errorf("it took %v to leave", took)
+	} else {
+		t.Logf("it left within %v", took)
 	}
 	for _, part := range []string{hostName, o.Transaction, "hdeploy-" + o.Transaction + "-supervisor", "hdeploy attach", "next run"} {
 		if o.Transaction == "" || !strings.Contains(r.Story(), part) {
@@ -150,6 +156,20 @@ func TestAHostThatIsAskedForSomethingElseMeanwhile(t *testing.T) {
 	}
 	s.release()
 	s.awaitStateWithin("committed", patience)
+}
+
+// Two effects of one push that deploy the same are one deployment.
+func TestTwoRunsOfTheSameClosureAreOneDeployment(t *testing.T) {
+	s := newOwnDeployer(t)
+	s.configured(s.by(""), settings{"revision": "1"})
+	runs := []*deployer.Run{s.start("switch", hostName), s.start("switch", hostName), s.start("switch", hostName)}
+	ids := map[string]bool{}
+	for _, r := range runs {
+		ids[s.ends(r, "committed", 0).Transaction] = true
+	}
+	if len(ids) != 1 || s.begun() != "1" {
+		t.Errorf("there are %d deployments, %s of them on the host", len(ids), s.begun())
+	}
 }
 
 func TestARejectedSystemIsNotTriedAgain(t *testing.T) {

@@ -37,6 +37,9 @@ in
       install -D bin/hdeploy $out/bin/hdeploy
       runHook postInstall
     '';
+    # An effect may have no PATH at all; a person's own Nix comes first.
+    nativeBuildInputs = [ pkgs.makeBinaryWrapper ];
+    postFixup = "wrapProgram $out/bin/hdeploy --suffix PATH : ${pkgs.nix}/bin";
     # The tests need root and a lab of real hosts: scripts/test.
     doCheck = false;
   };

@@ -42,8 +42,9 @@ func (m match) not() match {
 		return surely
 	case surely:
 		return never
+	default:
+		return maybe
 	}
-	return maybe
 }
 
 // atPort says whether a range of ports has the one.

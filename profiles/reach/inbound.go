@@ -55,9 +55,11 @@ func (w *watch) see(sockets []probe.TCPSocket, here func(netip.Addr) bool) {
 }
 
 const (
-	// shortestPoll is how often the connections are looked at, at most: a handshake
-	// without a login is over in a few hundredths of a second.
-	shortestPoll = 40 * time.Millisecond
+	// poll is how often the connections are looked at. Without the kernel's word of those
+	// that ended it is shortPoll: a handshake without a login is over in a few hundredths
+	// of a second.
+	poll      = 200 * time.Millisecond
+	shortPoll = 40 * time.Millisecond
 	// pollShare is how many times longer than a look the time between two of them is.
 	pollShare = 20
 	// pollLimit is how long a look at the connections may take.
@@ -67,6 +69,13 @@ const (
 // run looks until enough says so or ctx ends. The error is that of tables that cannot be
 // read.
 func (w *watch) run(ctx context.Context, enough func() bool) error {
+	every := poll
+	ended, err := watchEndings()
+	if err != nil {
+		every = shortPoll
+	} else {
+		defer ended.Close()
+	}
 	for {
 		began := time.Now()
 		polling, cancel := context.WithTimeout(ctx, pollLimit)
@@ -76,13 +85,16 @@ func (w *watch) run(ctx context.Context, enough func() bool) error {
 			return err
 		}
 		w.see(sockets, isHere)
+		if ended != nil {
+			w.see(ended.read(), isHere)
+		}
 		if enough() {
 			return nil
 		}
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-time.After(max(shortestPoll, pollShare*time.Since(began))):
+		case <-time.After(max(every, pollShare*time.Since(began))):
 		}
 	}
 }

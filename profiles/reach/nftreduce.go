@@ -173,6 +173,7 @@ func (n nftReduction) reduceRight(left, right any) (any, match) {
 		case maybe:
 			result = maybe
 			kept = append(kept, e)
+		default:
 		}
 	}
 	return map[string]any{"set": sorted(kept)}, result
@@ -248,6 +249,7 @@ func (n nftReduction) of(left, value any) match {
 			return never
 		case maybe:
 			result = maybe
+		default:
 		}
 	}
 	return result

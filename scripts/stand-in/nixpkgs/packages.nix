@@ -30,6 +30,7 @@ let
     "hci"
     "hercules-ci-agent"
     "jq"
+    "makeBinaryWrapper"
     "nix"
     "nixfmt-tree"
     "nixfmt"
