@@ -28,9 +28,6 @@ func selfSummary() {
 // lastOfAll leaves the restart of the agent to the host, after everything else was judged.
 const lastOfAll = `restart_agent = "last"`
 
-// leftAlone is an agent that the activation does not restart.
-var leftAlone = agentKnobs.with(settings{"restartIfChanged": false})
-
 // goodKinds and badKinds are deployed in turn. Each is made anew from the number of its run, so that no run finds the verdict of
 // an earlier one.
 var goodKinds = []labSystem{

@@ -314,7 +314,9 @@ func TestARunIsToldToEndAtAnyInstant(t *testing.T) {
 		before := s.begun()
 		r := s.start("switch", hostName)
 		limit, cancel := context.WithTimeout(t.Context(), patience)
-		err := r.Await(limit, "the copy", func(e event.Event) bool { return e.Phase == event.Copy && e.Step != nil && e.Step.Status == event.Started })
+		err := r.Await(limit, "the copy", func(e event.Event) bool {
+			return e.Phase == event.Copy && e.Step != nil && e.Step.Status == event.Started
+		})
 		cancel()
 		if err != nil {
 			t.Fatalf("%v; %s", err, r.Story())
