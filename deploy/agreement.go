@@ -102,7 +102,7 @@ func (a agreement) agentRestart() []event.Finding {
 	last := a.host.RestartAgent == restartLast
 	switch {
 	case last && *restarts:
-		return []event.Finding{warning("restart_agent", option+" = false", `restart_agent is "last", but %s is true: the activation restarts the agent, and what it runs is killed before anything is judged`, option)}
+		return []event.Finding{warning("restart_agent", option+" = false  # as services.ci.herculesCI.restartLast does", `restart_agent is "last", but %s is true: the activation restarts the agent, and what it runs is killed before anything is judged`, option)}
 	case !last && !*restarts:
 		return []event.Finding{warning("restart_agent", `restart_agent = "last"  # in [hosts.`+a.host.Name+`] of deploy.toml`,
 			`%s is false, and restart_agent is not "last": nobody restarts the agent, and a new one runs from the next boot on`, option)}

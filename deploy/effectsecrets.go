@@ -108,6 +108,9 @@ func (f fields) read() (EffectSecret, error) {
 		return EffectSecret{}, fmt.Errorf("secret %s has no data.privateKey", f.secret)
 	}
 	key, err := remote.ParseIdentity("secret "+f.secret, []byte(text["privateKey"]), []byte(text["publicKey"]), []byte(text["passphrase"]))
+	if errors.Is(err, remote.ErrLocked) {
+		return EffectSecret{}, fmt.Errorf("secret %s: data.privateKey is protected: put its passphrase into data.passphrase", f.secret)
+	}
 	if err != nil {
 		return EffectSecret{}, fmt.Errorf("secret %s: data.privateKey cannot be used: %v", f.secret, err)
 	}

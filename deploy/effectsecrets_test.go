@@ -60,7 +60,7 @@ func TestParseEffectSecret(t *testing.T) {
 		{"with the newlines of a form", map[string]any{"privateKey": strings.ReplaceAll(private, "\n", "\r\n")}, ""},
 		{"with its public key", map[string]any{"privateKey": private, "publicKey": public, "other": map[string]any{"a": 1}}, ""},
 		{"with a passphrase", map[string]any{"privateKey": locked, "passphrase": "opens it", "knownHosts": "web1 " + public}, ""},
-		{"without one", map[string]any{"privateKey": locked}, "it is protected by a passphrase, and none is given"},
+		{"without one", map[string]any{"privateKey": locked}, "is protected: put its passphrase into data.passphrase"},
 		{"with a wrong one", map[string]any{"privateKey": locked, "passphrase": "hidden"}, "its passphrase is not the right one"},
 		{"with another public key", map[string]any{"privateKey": private, "publicKey": other}, "its public key is another one"},
 		{"with no public key", map[string]any{"privateKey": private, "publicKey": "hidden"}, "its public key cannot be read"},

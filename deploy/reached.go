@@ -33,7 +33,7 @@ func (h *hostRun) tellProof(o *event.Outcome) {
 
 // reached turns a host's proof into what is told of it.
 func reached(p reach.Proof) *event.Reach {
-	told := &event.Reach{Inbound: capped(string(p.Inbound)), Summary: "inbound: " + inbound(p)}
+	told := &event.Reach{Inbound: capped(string(p.Inbound)), Summary: "inbound " + inbound(p)}
 	for _, f := range p.Findings[:min(len(p.Findings), looksTold)] {
 		told.Looks = append(told.Looks, event.Look{Name: capped(f.Name), State: capped(string(f.State)), Detail: capped(f.Detail)})
 	}

@@ -364,9 +364,9 @@ func TestHowAHostIsKnownToBeReachable(t *testing.T) {
 	}{
 		{protocol.Status{State: transaction.Committed}, byNewConnection, ""},
 		{protocol.Status{State: transaction.Committed, Alone: true}, bySelf, ""},
-		{protocol.Status{State: transaction.Committed, Alone: true, Proof: proof(reach.ByWitness, "web2 has logged in")}, "witness", "inbound: proven by a witness: web2 has logged in"},
-		{protocol.Status{State: transaction.Committed, Alone: true, Proof: proof(reach.NotProven, "")}, bySelf, "inbound: not proven: nothing from outside"},
-		{protocol.Status{State: transaction.RolledBack, Alone: true, Proof: proof(reach.NotProven, "no witness")}, "", "inbound: not proven: no witness"},
+		{protocol.Status{State: transaction.Committed, Alone: true, Proof: proof(reach.ByWitness, "web2 has logged in")}, "witness", "inbound proven by a witness: web2 has logged in"},
+		{protocol.Status{State: transaction.Committed, Alone: true, Proof: proof(reach.NotProven, "")}, bySelf, "inbound not proven: nothing from outside"},
+		{protocol.Status{State: transaction.RolledBack, Alone: true, Proof: proof(reach.NotProven, "no witness")}, "", "inbound not proven: no witness"},
 	} {
 		h := onItself(t)
 		h.proof, h.status = byNewConnection, &c.status

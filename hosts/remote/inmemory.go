@@ -36,6 +36,9 @@ func ParseIdentity(name string, private, public, passphrase []byte) (Identity, e
 	return Identity{Name: name, signer: signer}, nil
 }
 
+// ErrLocked says that a key was given without the passphrase that it is protected by.
+var ErrLocked = errors.New("it is protected by a passphrase, and none is given")
+
 // Fingerprint is that of the public key.
 func (i Identity) Fingerprint() string { return ssh.FingerprintSHA256(i.signer.PublicKey()) }
 
@@ -48,7 +51,7 @@ func parsePrivate(private, passphrase []byte) (ssh.Signer, error) {
 	case err == nil:
 		return signer, nil
 	case errors.As(err, &locked) && len(passphrase) == 0:
-		return nil, errors.New("it is protected by a passphrase, and none is given")
+		return nil, ErrLocked
 	case errors.As(err, &locked):
 		if signer, err = ssh.ParsePrivateKeyWithPassphrase(private, passphrase); err == nil {
 			return signer, nil

@@ -134,6 +134,9 @@ type typist struct {
 	repository string
 	// stdin is what the reader types after a command.
 	stdin string
+	// before is what has to happen before the first command of a section, or before one
+	// command, for which it is named "SECTION: COMMAND".
+	before map[string]func()
 }
 
 func newTypist(t *testing.T) *typist {
@@ -149,8 +152,11 @@ func (p *typist) typesAll(d document) {
 	p.t.Helper()
 	section := ""
 	for _, c := range d.commands {
-		if mishap := mishaps[c.section]; mishap != "" && section != c.section {
-			p.on(mishap)
+		if first := p.before[c.section]; first != nil && section != c.section {
+			first()
+		}
+		if first := p.before[c.section+": "+c.command]; first != nil {
+			first()
 		}
 		section = c.section
 		p.types(c)
@@ -201,12 +207,6 @@ func (s *site) repository() string {
 // effectSecrets is what an effect needs to log in.
 const effectSecrets = `{"hetzner-deploy":{"kind":"Secret","condition":true,"data":{"privateKey":"none"}}}`
 
-// mishaps are what must have happened before the commands of a section make sense.
-var mishaps = map[string]string{
-	"OpNix fetched nothing":                  ": >/etc/opnix-token; systemctl restart opnix-secrets || true",
-	"The files have the wrong owner or mode": "cd /var/lib/hercules-ci-agent; chown root secrets; chmod 644 secrets/*.json",
-}
-
 func TestEveryCheckOfTheValidationGuideWorks(t *testing.T) {
 	p := newTypist(t)
 	p.configure(settings{"hercules": settings{}, "opnix": settings{"alias": true, "secrets": settings{"herculesSecretsJson": settings{
@@ -217,6 +217,10 @@ func TestEveryCheckOfTheValidationGuideWorks(t *testing.T) {
 	for _, command := range d.inText {
 		p.inWorkstation("XDG_STATE_HOME=$PWD/state " + command)
 	}
+	p.before = map[string]func(){
+		"OpNix fetched nothing":                  func() { p.on(": >/etc/opnix-token; systemctl restart opnix-secrets || true") },
+		"The files have the wrong owner or mode": func() { p.on("cd /var/lib/hercules-ci-agent; chown root secrets; chmod 644 secrets/*.json") },
+	}
 	p.typesAll(d)
 }
 
@@ -224,6 +228,11 @@ func TestEveryCheckOfTheValidationGuideWorks(t *testing.T) {
 func TestTheSetupGuideLeadsFromNothingToAnAgent(t *testing.T) {
 	p := newTypist(t)
 	p.on(": >/etc/opnix-token; chmod 600 /etc/opnix-token")
-	p.configure(settings{"hercules": settings{}, "opnix": settings{"alias": true}})
+	host := settings{"hercules": settings{}, "opnix": settings{"alias": true}}
+	p.configure(host)
+	p.before = map[string]func(){"7. A key for effects: hdeploy switch " + hostName: func() {
+		host["authorizedKeys"] = []string{inShell(t, workstation, "cat "+p.repository+"/deploy-key.pub")}
+		p.configure(host)
+	}}
 	p.typesAll(readDocument(t, "HERCULES_CI_SETUP.md"))
 }

@@ -114,3 +114,23 @@ func TestAHealthyHostProvesAllButInbound(t *testing.T) {
 		requireFound(t, p, look, reach.Proven)
 	}
 }
+
+// sshdBySocket is an sshd that systemd starts for each connection.
+var sshdBySocket = settings{
+	"sshd.service":  oneshot,
+	"sshd.socket":   "[Unit]\nDescription=SSH Socket\n\n[Socket]\nListenStream=22\nAccept=yes\n",
+	"sshd@.service": "[Unit]\nDescription=SSH of one connection\n\n[Service]\nExecStart=-/usr/sbin/sshd -i -f /etc/ssh/sshd_config\nStandardInput=socket\nRuntimeDirectory=sshd\nRuntimeDirectoryPreserve=yes\n",
+}
+
+func TestAHostWhoseSshdIsStartedByASocketProvesTheSame(t *testing.T) {
+	s := newAlone(t, settings{"revision": "1", "extraUnits": sshdBySocket})
+	s.configure(settings{"revision": "2", "extraUnits": sshdBySocket})
+	s.deploy().require("committed", 0)
+	p := s.proof()
+	for _, look := range []string{reach.Listening, reach.Handshake, reach.Sshd, reach.Keys, reach.Filter, reach.Network} {
+		requireFound(t, p, look, reach.Proven)
+	}
+	s.configure(settings{"revision": "3", "extraUnits": settings{"sshd.service": oneshot}})
+	s.deploy().require("rolled-back", 7)
+	requireFound(t, s.proof(), reach.Listening, reach.Failed, "port 22")
+}

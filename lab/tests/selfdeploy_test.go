@@ -28,26 +28,23 @@ func selfSummary() {
 // lastOfAll leaves the restart of the agent to the host, after everything else was judged.
 const lastOfAll = `restart_agent = "last"`
 
-// leftAlone is an agent that the activation does not restart.
-var leftAlone = agentKnobs.with(settings{"restartIfChanged": false})
-
 // goodKinds and badKinds are deployed in turn. Each is made anew from the number of its run, so that no run finds the verdict of
 // an earlier one.
 var goodKinds = []labSystem{
 	{name: "another revision"},
-	{name: "one more unit", system: settings{"extraUnits": settings{"lab-more.service": oneshot}}},
 	{name: "the agent is restarted last", system: settings{"hercules": leftAlone}, lines: lastOfAll},
+	{name: "one more unit", system: settings{"extraUnits": settings{"lab-more.service": oneshot}}},
 	{name: "the secrets are fetched again", system: settings{"opnix": settings{"note": "again"}}},
 	{name: "the agent has no caches", system: settings{"hercules": agentKnobs.with(settings{"badCaches": "none"})}},
 }
 
 var badKinds = append([]labSystem{
 	{name: "a firewall drops ssh", system: settings{"faults": settings{"firewallDropSsh": true}}, cause: transaction.NotReachable},
+	{name: "the agent crashes when it is restarted last", system: settings{"hercules": leftAlone.with(settings{"crash": true})}, lines: lastOfAll,
+		cause: transaction.ProbeFailed},
 	{name: "a unit crashes again and again", system: settings{"faults": settings{"crashLoop": true}}},
 	{name: "the agent cannot read its caches", system: settings{"hercules": agentKnobs.with(settings{"badCaches": "schema"})}},
 	{name: "all login keys are overwritten", system: settings{"faults": settings{"overwriteKeys": true}}, cause: transaction.NotReachable},
-	{name: "the agent crashes when it is restarted last", system: settings{"hercules": leftAlone.with(settings{"crash": true})}, lines: lastOfAll,
-		cause: transaction.ProbeFailed},
 	{name: "a unit fails", system: settings{"faults": settings{"failUnit": "at-once"}}},
 	{name: "sshd listens elsewhere", system: settings{"sshdPort": 2222}, cause: transaction.NotReachable},
 }, badSystems...)

@@ -86,7 +86,7 @@ func TestAHostCommitsByItselfAndTheNextRunSaysSo(t *testing.T) {
 	s.configured(s.by(""), settings{"revision": "1"})
 	first := s.runs("committed", 0, "switch", hostName)
 	o := first.Outcome()
-	if o.Proof == "" || o.Reach == nil || !strings.Contains(o.Reach.Summary, "inbound: ") || !strings.Contains(first.Story(), "decides by itself") {
+	if o.Proof == "" || o.Reach == nil || !strings.Contains(o.Reach.Summary, "inbound ") || !strings.Contains(first.Story(), "decides by itself") {
 		t.Errorf("it does not say how it was proven; %s", first.Story())
 	}
 	requireRuns(t, s.snapshot(), o.Closure)
@@ -314,7 +314,9 @@ func TestARunIsToldToEndAtAnyInstant(t *testing.T) {
 		before := s.begun()
 		r := s.start("switch", hostName)
 		limit, cancel := context.WithTimeout(t.Context(), patience)
-		err := r.Await(limit, "the copy", func(e event.Event) bool { return e.Phase == event.Copy && e.Step != nil && e.Step.Status == event.Started })
+		err := r.Await(limit, "the copy", func(e event.Event) bool {
+			return e.Phase == event.Copy && e.Step != nil && e.Step.Status == event.Started
+		})
 		cancel()
 		if err != nil {
 			t.Fatalf("%v; %s", err, r.Story())
@@ -350,4 +352,27 @@ func TestARunIsToldToEndAtAnyInstant(t *testing.T) {
 		}
 	}
 	s.snapshot()
+}
+
+// Whoever reads what an effect prints may be gone before it.
+func TestARunWithoutAReaderStillSaysWhatBecomesOfTheHost(t *testing.T) {
+	s := newOwnDeployer(t)
+	s.heldBy("", settings{"revision": "1"})
+	s.on(`cd /srv; mkfifo out; { IN_HERCULES_CI_EFFECT=true XDG_STATE_HOME=/srv/state /hdeploy/hdeploy switch ` + hostName +
+		` --json > out 2> err < /dev/null; echo $? > code; } > /dev/null 2>&1 & head -c 1 /srv/out > /dev/null`)
+	eventually(t, patience, func() string {
+		return s.on(`grep -qs '"state":"waiting"' /var/lib/hdeploy/transaction.json || echo the host does not wait yet`)
+	})
+	s.on("kill -TERM $(pgrep -f '^/hdeploy/hdeploy switch')")
+	eventually(t, patience, func() string {
+		if s.on("cat /srv/code 2>/dev/null || true") == "" {
+			return "the run has not ended"
+		}
+		return ""
+	})
+	if said := s.on("cat /srv/err"); !strings.Contains(said, "goes on by itself") || !strings.Contains(said, "hdeploy attach") {
+		t.Errorf("code %s, it says: %s", s.on("cat /srv/code"), said)
+	}
+	s.release()
+	s.awaitStateWithin("committed", patience)
 }

@@ -15,8 +15,10 @@ const (
 	// settleLimit is how long anybody who may dial in is waited for when nobody is
 	// said to.
 	settleLimit = 2 * time.Second
-	// witnessLimit is how long a witness is waited for.
+	// witnessLimit is how long a witness is waited for; one that was not given witnessLeast
+	// may only have been late.
 	witnessLimit = 45 * time.Second
+	witnessLeast = 20 * time.Second
 	// proofLimit ends a proof that has no other end.
 	proofLimit = 60 * time.Second
 )
@@ -103,11 +105,11 @@ func (h Host) awaitInbound(ctx context.Context, q Question, before Survey, looke
 	if err != nil {
 		return NotProven, finding(FromAway, Unknown, "connections cannot be read: %v", err)
 	}
-	return w.judge(q, failed)
+	return w.judge(q, failed || time.Since(began) < witnessLeast)
 }
 
-// judge says what the connections prove. cutShort is set where the witness was not
-// waited for, since the new system has failed already.
+// judge says what the connections prove. cutShort is set where the witness was hardly
+// waited for.
 func (w *watch) judge(q Question, cutShort bool) (Inbound, Finding) {
 	switch {
 	case w.witness.IsValid():
@@ -117,7 +119,7 @@ func (w *watch) judge(q Question, cutShort bool) (Inbound, Finding) {
 	case w.other.IsValid():
 		return ByConnection, finding(FromAway, Proven, "%s has connected", w.other)
 	case q.Witness != "" && cutShort:
-		return NotProven, finding(FromAway, Unknown, "the witness %s was not waited for any longer", q.Witness)
+		return NotProven, finding(FromAway, Unknown, "the witness %s was not waited for long enough", q.Witness)
 	case q.Witness != "" && q.WitnessReached:
 		return NotProven, finding(FromAway, Failed, "the witness %s does not get through any more", q.Witness)
 	case q.Witness != "":
