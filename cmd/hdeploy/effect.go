@@ -91,7 +91,7 @@ func (j *effectJSON) deploy(c *cli.Context, s, plain streams) error {
 	request.TempDir, request.NixEnv = private, nixEnvironment(plain, private)
 	request.Secrets = secret.Secrets(o.secret)
 	return runEngine(c.Context, plain, o.commonOptions, request, engineRun{
-		interrupted: "interrupted: bringing the host into a state that can be named; interrupt again to leave at once",
+		interrupted: "told to end: a host that decides by itself goes on; any other goes back, and is waited for",
 		work: func(ctx context.Context, r deploy.Request, _ *stage) (deploy.Report, error) {
 			verdicts := listen(&r)
 			report, err := deploy.Run(ctx, r)
