@@ -4,8 +4,11 @@
   self,
   # Hercules CI waits for an agent for each of these.
   ciSystems ? [ "x86_64-linux" ],
-  # The names of the nixosConfigurations to build.
-  hosts ? builtins.attrNames (self.nixosConfigurations or { }),
+  # The names of the nixosConfigurations to build. One for another system would wait for
+  # an agent that nobody has, and the effects with it.
+  hosts ? builtins.filter (
+    name: builtins.elem self.nixosConfigurations.${name}.pkgs.stdenv.hostPlatform.system ciSystems
+  ) (builtins.attrNames (self.nixosConfigurations or { })),
   # A function from the checkout, with branch (null for a tag), rev, ref and so on, to
   # the effects, see deployEffects.
   effects ? _checkout: { },
