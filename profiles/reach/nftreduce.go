@@ -186,11 +186,9 @@ func (n nftReduction) reduceRight(left, right any) (any, match) {
 // changing says whether the value names a set that packets fill, or programs for a while,
 // which may have anybody in it: who is let in by it is not told from nobody. What only refuses those in it is a ban.
 func (n nftReduction) changing(value any) bool {
-	name, ok := value.(string)
-	if name, ok = strings.CutPrefix(name, "@"); !ok {
-		return false
-	}
-	return n.ruleset.sets[nftName{n.rule.Family, n.rule.Table, name}].changes
+	given, _ := value.(string)
+	name, ok := strings.CutPrefix(given, "@")
+	return ok && n.ruleset.sets[nftName{n.rule.Family, n.rule.Table, name}].changes
 }
 
 func sorted(list []any) []any {
