@@ -344,7 +344,7 @@ func TestHerculesNotes(t *testing.T) {
 	r := a.judge(t, a.base)
 	r.want(t, Pass, "", "connected to the service")
 	r.notes(t, "OpNix's unit is opnix-secrets.service", "1 of 1 entries of binary-caches.json are ignored",
-		"the agent says: Cache a has unknown kind AtticCache", "1 tasks of the agent were running", "mode 0644")
+		"the agent says: Cache a has unknown kind AtticCache", "broke off what it worked on: tasks: 1", "mode 0644")
 }
 
 func TestHerculesTellsEveryFlaw(t *testing.T) {

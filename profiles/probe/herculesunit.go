@@ -380,6 +380,6 @@ func (v *agentVisit) killedTasks(ctx context.Context) {
 		return true
 	}, "--lines=500", "_SYSTEMD_INVOCATION_ID="+b.Units[v.unit.ID].Invocation)
 	if err == nil && running > 0 {
-		v.note("%d tasks of the agent were running and were broken off by its restart", running)
+		v.note("the restart of the agent broke off what it worked on: tasks: %d", running)
 	}
 }

@@ -46,9 +46,9 @@ func TestPacketFilterIsReducedToThePort(t *testing.T) {
 			`guard: [{"ct count"`, `late out: [{"accept":null}]`,
 		}, []string{"icmp", "udp", "docker0", "lo\"", "443", "203.0.113", "198.51.100", "8080", "172.17.0.2", "passing", "log", "counter", "eth1", "handle", "25"}},
 		{"iptables-nft.txt", []string{
-			"INPUT: otherwise ACCEPT", "INPUT: -j f2b-sshd", "nixos-fw: -j nixos-fw-accept", "--ctstate RELATED,ESTABLISHED", "nixos-fw-refuse: -j DROP",
+			"INPUT: otherwise ACCEPT", "nixos-fw: -j nixos-fw-accept", "--ctstate RELATED,ESTABLISHED", "nixos-fw-refuse: -j DROP",
 			"nixos-fw-rpfilter: --validmark -j RETURN", "--dport 2222 -j REDIRECT --to-ports 22",
-		}, []string{"udp", "icmp", "443", "6000", "8443", "203.0.113.9", "8080", "beside", "LOG", "docker0", "FORWARD", " lo "}},
+		}, []string{"udp", "icmp", "443", "6000", "8443", "203.0.113.9", "8080", "beside", "f2b-sshd", "LOG", "docker0", "FORWARD", " lo "}},
 		{"ip6tables-nft.txt", []string{"nixos-fw-refuse: -j DROP"}, []string{"fe80", "icmpv6"}},
 	} {
 		all := strings.Join(shown(t, recorded(t, c.file), 22), "\n")
@@ -137,12 +137,35 @@ func TestChangesOfThePacketFilter(t *testing.T) {
 			t.Errorf("%s: %s (%s), want %s", c.name, f.State, f.Detail, c.want)
 		}
 	}
+	dynamic := strings.Replace(knocking, "RULE", `{"match":{"op":"==","left":{"payload":{"protocol":"ip","field":"saddr"}},"right":"@knocked"}},{"accept":null}`, 1)
+	for _, c := range []struct {
+		name, before, now string
+		want              State
+	}{
+		{"fail2ban makes its chain at the first ban", "*filter\n:INPUT ACCEPT\n-A INPUT -s 192.0.2.0/24 -j DROP\n",
+			"*filter\n:INPUT ACCEPT\n:f2b-sshd -\n-A INPUT -p tcp -m multiport --dports 22 -j f2b-sshd\n-A INPUT -s 192.0.2.0/24 -j DROP\n-A f2b-sshd -s 203.0.113.9/32 -j REJECT\n-A f2b-sshd -j RETURN\n", Proven},
+		{"Docker was added", "", "*nat\n:PREROUTING ACCEPT\n:POSTROUTING ACCEPT\n:DOCKER -\n-A PREROUTING -m addrtype --dst-type LOCAL -j DOCKER\n-A POSTROUTING -s 192.0.2.0/24 ! -o docker0 -j MASQUERADE\n-A DOCKER -i docker0 -j RETURN\n-A DOCKER ! -i docker0 -p tcp -m tcp --dport 8080 -j DNAT --to-destination 172.17.0.2:80\n", Proven},
+		{"a container takes the port", "", "*nat\n:PREROUTING ACCEPT\n:DOCKER -\n-A PREROUTING -m addrtype --dst-type LOCAL -j DOCKER\n-A DOCKER ! -i docker0 -p tcp -m tcp --dport 22 -j DNAT --to-destination 172.17.0.2:22\n", Changed},
+		{"chains in a ring", "", "*filter\n:INPUT ACCEPT\n:a -\n:b -\n-A INPUT -j a\n-A a -j b\n-A b -j a\n", Changed},
+		{"goes to a chain that returns", "*filter\n:INPUT DROP\n:a -\n-A INPUT -j ACCEPT\n", "*filter\n:INPUT DROP\n:a -\n-A INPUT -g a\n-A INPUT -j ACCEPT\n", Changed},
+		{"a set that packets fill lets in no more", dynamic, strings.Replace(knocking, "RULE", `{"counter":null}`, 1), Changed},
+		{"what is not in a set that packets fill", strings.Replace(strings.Replace(dynamic, `"=="`, `"!="`, 1), "accept", "drop", 1), strings.Replace(knocking, "RULE", `{"drop":null}`, 1), Changed},
+	} {
+		if f := compareFilter(shown(t, c.before, 22), shown(t, c.now, 22)); f.State != c.want {
+			t.Errorf("%s: %s (%s), want %s", c.name, f.State, f.Detail, c.want)
+		}
+	}
 	for _, text := range []string{nft, xt} {
 		if f := compareFilter(shown(t, text, 22), nil); f.State != Changed {
 			t.Errorf("no rules any more: %s", f.State)
 		}
 	}
 }
+
+// knocking is a chain with one RULE, and a set of whoever has knocked.
+const knocking = `{"nftables":[{"set":{"family":"inet","table":"f","name":"knocked","flags":["dynamic","timeout"]}},
+{"chain":{"family":"inet","table":"f","name":"in","type":"filter","hook":"input","prio":0,"policy":"drop"}},
+{"rule":{"family":"inet","table":"f","chain":"in","expr":[RULE]}}]}`
 
 func FuzzNft(f *testing.F) {
 	for _, name := range []string{"nixos.json", "iptables-seen-by-nft.json"} {

@@ -35,9 +35,13 @@ func (k Knock) String() string { return net.JoinHostPort(k.Address, fmt.Sprint(k
 // hostName is a name that means itself to ssh.
 var hostName = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?$`)
 
+// zoneName is the name of an interface: that of an address may hold anything, and ssh
+// reads what follows an @ in it as another host.
+var zoneName = regexp.MustCompile(`^[A-Za-z0-9._-]{1,15}$`)
+
 // Validate refuses what must not be handed to ssh.
 func (k Knock) Validate() error {
-	if _, err := netip.ParseAddr(k.Address); err != nil && !hostName.MatchString(k.Address) {
+	if a, err := netip.ParseAddr(k.Address); err != nil && !hostName.MatchString(k.Address) || a.Zone() != "" && !zoneName.MatchString(a.Zone()) {
 		return fmt.Errorf("%q is neither an address nor the name of a host", probe.Clean(k.Address))
 	}
 	if !userName.MatchString(k.User) {

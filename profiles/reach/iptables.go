@@ -93,15 +93,19 @@ func words(line string) []string {
 }
 
 // lines are the chains that the packets pass: those of the kernel's hooks, and those
-// that they jump to.
+// that they jump to. Addresses are translated by the first packet of a connection, which
+// is never an answer.
 func (t xtTable) lines(p packets) []string {
+	if p.answers && t.name == "nat" {
+		return nil
+	}
 	var lines, next []string
 	for _, c := range t.chains {
 		if p.hooked(strings.ToLower(c.name)) {
 			next = append(next, c.name)
 		}
 	}
-	seen := map[string]bool{}
+	seen, idle := map[string]bool{}, map[string]bool{}
 	for len(next) > 0 {
 		name := next[0]
 		next = next[1:]
@@ -110,7 +114,7 @@ func (t xtTable) lines(p packets) []string {
 			continue
 		}
 		seen[name] = true
-		rules, targets := t.chain(t.chains[at], p)
+		rules, targets := t.chain(t.chains[at], p, idle)
 		lines = append(lines, rules...)
 		next = append(next, targets...)
 	}
@@ -119,11 +123,11 @@ func (t xtTable) lines(p packets) []string {
 
 // chain is what is left of one for the packets, and where it jumps to. A hook that lets
 // everything pass is as good as none: the kernel shows it once anybody has asked.
-func (t xtTable) chain(c xtChain, p packets) (lines, targets []string) {
+func (t xtTable) chain(c xtChain, p packets, idle map[string]bool) (lines, targets []string) {
 	head := strings.Join([]string{t.family + "tables", t.name, c.name}, " ")
 	for _, rule := range c.rules {
 		left, target := reduceXt(rule, p)
-		if left == nil {
+		if left == nil || !slices.Contains(left, "-g") && t.idle(target, p, idle) {
 			continue
 		}
 		lines = append(lines, head+": "+strings.Join(left, " "))
@@ -133,6 +137,28 @@ func (t xtTable) chain(c xtChain, p packets) (lines, targets []string) {
 		lines = slices.Insert(lines, 0, head+": otherwise "+c.policy)
 	}
 	return lines, targets
+}
+
+// idle says whether a chain of the table does nothing to the packets but to return: such
+// a one, of bans or of the ports of containers, comes and goes with what makes it. known
+// has what was found of chains; one that is being looked at counts as busy.
+func (t xtTable) idle(name string, p packets, known map[string]bool) bool {
+	if is, ok := known[name]; ok {
+		return is
+	}
+	known[name] = false
+	at := slices.IndexFunc(t.chains, func(c xtChain) bool { return c.name == name })
+	if at < 0 {
+		return false
+	}
+	for _, rule := range t.chains[at].rules {
+		left, target := reduceXt(rule, p)
+		if left != nil && target != "RETURN" && (slices.Contains(left, "-g") || !t.idle(target, p, known)) {
+			return false
+		}
+	}
+	known[name] = true
+	return true
 }
 
 // xtCondition is one option of a rule with its value.

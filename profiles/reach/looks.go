@@ -102,7 +102,26 @@ func (p prover) logins(ctx context.Context, name string, compare func(user strin
 }
 
 func (p prover) sshd(ctx context.Context) Finding {
-	return p.logins(ctx, Sshd, compareSettings)
+	settings := p.logins(ctx, Sshd, compareSettings)
+	if d, err := p.daemon(ctx); err == nil {
+		return all(Sshd, []Finding{settings, compareHostKeys(p.before.HostKeys, d.hostKeys())})
+	}
+	return settings
+}
+
+// compareHostKeys misses none: who knows the host by one key alone does not believe
+// another. A handshake ends with any of those of before.
+func compareHostKeys(before, now []string) Finding {
+	var gone []string
+	for _, key := range before {
+		if k, ok := parseKey(key); ok && !slices.Contains(now, key) {
+			gone = append(gone, k.Type+" "+k.Fingerprint)
+		}
+	}
+	if len(gone) > 0 {
+		return finding(Sshd, Changed, "host keys that are not shown any more: %s", strings.Join(gone, ", "))
+	}
+	return finding(Sshd, Proven, "host keys are as before")
 }
 
 func (p prover) keys(ctx context.Context) Finding { return p.logins(ctx, Keys, compareKeys) }

@@ -24,8 +24,8 @@ const (
 	permanentAddress = 0x80
 )
 
-// readNetwork are the global addresses of interfaces that are up, and the default
-// routes, a line each.
+// readNetwork are the global addresses of interfaces that are up, the default routes, and
+// where packets leave, a line each.
 func readNetwork() ([]string, error) {
 	interfaces, err := net.Interfaces()
 	if err != nil {
@@ -63,8 +63,32 @@ func readNetwork() ([]string, error) {
 			}
 		}
 	}
+	lines = append(lines, sources()...)
 	slices.Sort(lines)
 	return slices.Compact(lines), nil
+}
+
+// far are addresses of nobody (RFC 5737, RFC 3849) and one in the other half of IPv4, which
+// a tunnel for everything has a route of its own to.
+var far = []netip.Addr{testAddress, netip.AddrFrom4([4]byte{1, 1, 1, 1}), netip.MustParseAddr("2001:db8::1")}
+
+// sources say from which addresses packets to far away leave: rules and tables beside the
+// main one, as those of a tunnel, send the answers of sshd elsewhere, and no default route
+// shows it. Of IPv6 only the network counts: a host makes up addresses in it at any time.
+func sources() []string {
+	var lines []string
+	for _, to := range far {
+		from, ok := sourceTo(to)
+		if !ok || from.IsLoopback() {
+			continue
+		}
+		prefix := netip.PrefixFrom(from, from.BitLen())
+		if from.Is6() {
+			prefix = netip.PrefixFrom(from, 64).Masked()
+		}
+		lines = append(lines, "packets to "+to.String()+" leave from "+prefix.String())
+	}
+	return lines
 }
 
 func prefixOf(a net.Addr) (netip.Prefix, bool) {

@@ -126,6 +126,17 @@ func TestOutwardNeedsACertificateThatIsValid(t *testing.T) {
 	}
 }
 
+func TestATunnelForEverythingIsAChange(t *testing.T) {
+	before := []string{"eth0 192.0.2.20/24", "packets to 1.1.1.1 leave from 192.0.2.20/32"}
+	now := []string{"eth0 192.0.2.20/24", "wg0 10.66.0.2/32", "packets to 1.1.1.1 leave from 10.66.0.2/32"}
+	if f := compareNetwork(before, now); f.State != Changed || !strings.Contains(f.Detail, "1.1.1.1") {
+		t.Errorf("%+v", f)
+	}
+	if own, ok := sourceTo(netip.MustParseAddr("127.0.0.7")); !ok || own.String() != "127.0.0.1" {
+		t.Errorf("a packet to loopback leaves from %v", own)
+	}
+}
+
 func FuzzNetwork(f *testing.F) {
 	f.Add("eth0\t00000000\t010200C0\t0003\t0\t0\t1024\t00000000\t0\t0\t0")
 	f.Add("00000000000000000000000000000000 00 00000000000000000000000000000000 00 fe800000000000000000000000000001 00000400 00000001 00000000 00450003 eth0")

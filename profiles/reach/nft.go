@@ -46,6 +46,9 @@ type nftSet struct {
 	Name   string `json:"name"`
 	Flags  any    `json:"flags"`
 	Elem   []any  `json:"elem"`
+
+	// changes says that packets, or programs for a while, fill it.
+	changes bool
 }
 
 func (c nftChain) key() nftName { return nftName{c.Family, c.Table, c.Name} }
@@ -106,6 +109,7 @@ func (r *nftRuleset) add(kind string, raw json.RawMessage) error {
 		if mentions(s.Flags, "dynamic") {
 			s.Elem = nil // packets fill it
 		}
+		s.changes = mentions(s.Flags, "dynamic") || mentions(s.Flags, "timeout")
 		r.sets[nftName{s.Family, s.Table, s.Name}] = s
 	}
 	return nil
@@ -118,13 +122,14 @@ func mentions(flags any, flag string) bool {
 
 func (r *nftRuleset) leaveOut(family, table string) { r.absent[nftName{family, table, ""}] = true }
 
-// lines are the chains that the packets pass, those of hooks first.
+// lines are the chains that the packets pass, those of hooks first. Addresses are
+// translated by the first packet of a connection, which is never an answer.
 func (r *nftRuleset) lines(p packets) []string {
 	var lines []string
-	seen := map[nftName]bool{}
+	seen, idle := map[nftName]bool{}, map[nftName]bool{}
 	var next []nftChain
 	for _, c := range r.chains {
-		if p.hooked(c.Hook) && !r.absent[nftName{c.Family, c.Table, ""}] {
+		if p.hooked(c.Hook) && !(p.answers && c.Type == "nat") && !r.absent[nftName{c.Family, c.Table, ""}] {
 			next = append(next, c)
 		}
 	}
@@ -135,7 +140,7 @@ func (r *nftRuleset) lines(p packets) []string {
 			continue
 		}
 		seen[c.key()] = true
-		rules, targets := r.chain(c, p)
+		rules, targets := r.chain(c, p, idle)
 		lines = append(lines, rules...)
 		for _, t := range targets {
 			at := slices.IndexFunc(r.chains, func(other nftChain) bool { return other.key() == nftName{c.Family, c.Table, t} })
@@ -149,11 +154,11 @@ func (r *nftRuleset) lines(p packets) []string {
 
 // chain is what is left of one for the packets, and where it jumps to. A hook that lets
 // everything pass is as good as none.
-func (r *nftRuleset) chain(c nftChain, p packets) (lines, targets []string) {
+func (r *nftRuleset) chain(c nftChain, p packets, idle map[nftName]bool) (lines, targets []string) {
 	name := strings.Join([]string{"nft", c.Family, c.Table, c.Name}, " ")
 	for _, rule := range r.rules[c.key()] {
 		left, ok := nftReduction{ruleset: r, packets: p, rule: rule}.reduce()
-		if !ok {
+		if !ok || r.jumpsIdly(c, left, p, idle) {
 			continue
 		}
 		lines = append(lines, name+": "+text(left))
@@ -169,6 +174,45 @@ func (r *nftRuleset) chain(c nftChain, p packets) (lines, targets []string) {
 	}
 	head := fmt.Sprintf("%s: %s of %s%s, priority %v, otherwise %s", name, c.Type, c.Hook, device, c.Prio, policy)
 	return slices.Insert(lines, 0, head), targets
+}
+
+// jumpsIdly says whether all that is left of a rule is a jump to a chain that does nothing
+// to the packets but to return: such a one, of bans or of the ports of containers, comes
+// and goes with what makes it. known has what was found of chains; one that is being looked
+// at counts as busy.
+func (r *nftRuleset) jumpsIdly(c nftChain, left []any, p packets, known map[nftName]bool) bool {
+	last, _ := left[len(left)-1].(map[string]any)
+	jump, _ := last["jump"].(map[string]any)
+	target, ok := jump["target"].(string)
+	if !ok || slices.ContainsFunc(left[:len(left)-1], isStatement) {
+		return false
+	}
+	c.Name = target
+	if idle, ok := known[c.key()]; ok {
+		return idle
+	}
+	known[c.key()] = false
+	for _, rule := range r.rules[c.key()] {
+		left, ok := nftReduction{ruleset: r, packets: p, rule: rule}.reduce()
+		if ok && !returns(left) && !r.jumpsIdly(c, left, p, known) {
+			return false
+		}
+	}
+	known[c.key()] = true
+	return true
+}
+
+func isStatement(expression any) bool {
+	object, _ := expression.(map[string]any)
+	_, condition := object["match"]
+	return !condition
+}
+
+// returns says whether all that a rule does is to return.
+func returns(left []any) bool {
+	last, _ := left[len(left)-1].(map[string]any)
+	_, ok := last["return"]
+	return ok && !slices.ContainsFunc(left[:len(left)-1], isStatement)
 }
 
 // text is a value in one form: keys of objects are sorted.

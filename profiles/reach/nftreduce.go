@@ -162,6 +162,10 @@ func (n nftReduction) reduceRight(left, right any) (any, match) {
 	}
 	var kept []any
 	result := never
+	if n.changing(right) {
+		result = maybe
+		kept = append(kept, right)
+	}
 	for _, e := range elements {
 		e, transient := element(e)
 		if transient {
@@ -177,6 +181,14 @@ func (n nftReduction) reduceRight(left, right any) (any, match) {
 		}
 	}
 	return map[string]any{"set": sorted(kept)}, result
+}
+
+// changing says whether the value names a set that packets fill, or programs for a while,
+// which may have anybody in it: who is let in by it is not told from nobody. What only refuses those in it is a ban.
+func (n nftReduction) changing(value any) bool {
+	given, _ := value.(string)
+	name, ok := strings.CutPrefix(given, "@")
+	return ok && n.ruleset.sets[nftName{n.rule.Family, n.rule.Table, name}].changes
 }
 
 func sorted(list []any) []any {

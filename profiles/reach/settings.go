@@ -44,8 +44,11 @@ var decisive = []string{
 	"authorizedkeyscommanduser", "allowusers", "denyusers", "allowgroups", "denygroups", "authenticationmethods", "trustedusercakeys",
 	"revokedkeys", "authorizedprincipalsfile", "authorizedprincipalscommand", "authorizedprincipalscommanduser", "forcecommand",
 	"chrootdirectory", "hostkey", "hostcertificate", "usepam", "strictmodes", "maxsessions", "refuseconnection", "pubkeyauthoptions",
-	"requiredrsasize",
+	"requiredrsasize", placeBlocks,
 }
+
+// placeBlocks stands among the keywords for the blocks that sshd cannot be asked about.
+const placeBlocks = "match"
 
 // keywordsWithFiles name files whose content decides.
 var keywordsWithFiles = []string{"trustedusercakeys", "revokedkeys"}
@@ -80,7 +83,7 @@ func digest(path string) string {
 // login asks sshd and the files that it reads what becomes of a user who comes from an
 // address.
 func (d daemon) login(ctx context.Context, name string, from netip.Addr) (Login, error) {
-	settings, err := d.ask(ctx, "user="+name, "host="+from.String(), "addr="+from.String())
+	settings, err := d.ask(ctx, d.about(name, from)...)
 	if err != nil {
 		return Login{}, err
 	}
@@ -88,6 +91,7 @@ func (d daemon) login(ctx context.Context, name string, from netip.Addr) (Login,
 	if err != nil {
 		return Login{}, err
 	}
+	settings[placeBlocks] = d.elsewhere(name)
 	l := Login{Account: account, Settings: settings.decides()}
 	if account != nil {
 		l.Keys, l.Refused = admitted(*account, settings)
