@@ -69,6 +69,10 @@ in
     module = secret "herculesClusterJoinToken" { path = "/var/lib/hercules-ci-agent/secrets/cluster-join-token.key"; };
     says = "OpNix writes herculesClusterJoinToken and herculesClusterToken to the same file";
   };
+  one-file-for-two = {
+    module = herculesCI { binaryCachesPath = "/var/lib/hercules-ci-agent/secrets/cluster-join-token.key"; };
+    says = "OpNix writes herculesBinaryCaches and herculesClusterToken to the same file, /var/lib/hercules-ci-agent/secrets/cluster-join-token.key; give each";
+  };
   token-in-store = {
     module.environment.etc.opnix-token.text = "ops_secret";
     says = ''environment.etc."opnix-token" is the token of OpNix'';

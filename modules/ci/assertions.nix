@@ -71,7 +71,12 @@ let
     in
     {
       assertion = others == [ ];
-      message = "OpNix writes ${lib.concatStringsSep ", " others} and ${name} to the same file, ${pathOf name}; remove ${lib.concatStringsSep ", " others}.";
+      message = "OpNix writes ${lib.concatStringsSep ", " others} and ${name} to the same file, ${pathOf name}; ${
+        if lib.all (other: lib.elem other ours) others then
+          "give each a path of its own in services.ci.herculesCI"
+        else
+          "remove ${lib.concatStringsSep ", " others}"
+      }.";
     };
 
   # environment.etc is in the Nix store, which everybody can read.
