@@ -116,10 +116,13 @@ type hostRun struct {
 	own       bool
 
 	// itself says that the run is made on the host. alone is set where the host decides
-	// by itself; unsure says that it was left while it was asked to begin.
+	// by itself; unsure says that it was left while it was asked to begin. container says
+	// that the host shares the kernel with the run and nothing else.
 	itself bool
 	alone  *alone
 	unsure bool
+
+	container bool
 }
 
 func newHostRun(r *run, h hosts.Host) *hostRun {
@@ -206,6 +209,7 @@ func (h *hostRun) preflight(ctx context.Context) (err error) {
 		return h.connectionFailure("connect", err)
 	}
 	h.use(conn, a)
+	h.lookForThisProcess(ctx)
 	if err := h.chooseMode(); err != nil {
 		return err
 	}

@@ -115,6 +115,7 @@ func (h *hostRun) planRollback(ctx context.Context, to string) (plan protocol.Ro
 	}
 	h.use(conn, a)
 	h.facts = plan.Facts
+	h.lookForThisProcess(ctx)
 	if err := h.chooseMode(); err != nil {
 		return plan, err
 	}

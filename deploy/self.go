@@ -2,6 +2,7 @@ package deploy
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"net/url"
 	"os"
@@ -57,9 +58,23 @@ type alone struct {
 	left bool
 }
 
+// lookForThisProcess asks a host that shares the kernel with an effect, whose sandbox has
+// no machine-id, whether it is a container that the effect does not run in. An agent that
+// cannot tell is believed to be this machine's.
+func (h *hostRun) lookForThisProcess(ctx context.Context) {
+	here := h.run.here()
+	if h.Local || here.MachineID != "" || !here.is(h.facts, h.run.Effect) {
+		return
+	}
+	limited, cancel := context.WithTimeout(ctx, tasksLimit)
+	defer cancel()
+	result, err := h.agent.Tasks(limited, protocol.TasksRequest{Unit: h.ciAgent(), Asker: protocol.ThisProcess()})
+	h.container = err == nil && result.Elsewhere
+}
+
 // chooseMode finds out who confirms, once the host's facts are known.
 func (h *hostRun) chooseMode() error {
-	itself := h.Local || h.run.here().is(h.facts, h.run.Effect)
+	itself := h.Local || h.run.here().is(h.facts, h.run.Effect) && !h.container
 	for _, p := range h.all() {
 		p.itself, p.alone = itself, nil
 	}

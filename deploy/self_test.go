@@ -75,6 +75,8 @@ func TestWhoConfirms(t *testing.T) {
 	}{
 		{"a host that deploys itself", func(*hostRun) {}, true, "decides by itself"},
 		{"another host", func(h *hostRun) { h.run.Here = &Machine{"boot-2", "machine-2"} }, false, ""},
+		{"a container beside an effect", func(h *hostRun) { h.run.Here, h.run.Effect, h.container = &Machine{BootID: "boot-1"}, true, true }, false, ""},
+		{"an effect", func(h *hostRun) { h.run.Here, h.run.Effect = &Machine{BootID: "boot-1"}, true }, true, "decides by itself"},
 		{"another host that is to decide", func(h *hostRun) { h.Mode, h.run.Here = hosts.ModeSelf, &Machine{"boot-2", "machine-2"} }, true, "confirm_mode"},
 		{"remote in spite of that", func(h *hostRun) { h.Mode = hosts.ModeRemote }, false, "where the switch ends it, the host goes back"},
 		{"the machine at hand", func(h *hostRun) { h.Local, h.run.Here = true, &Machine{} }, true, "decides by itself"},

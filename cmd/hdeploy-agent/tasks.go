@@ -40,11 +40,30 @@ func (a agent) tasks(ctx context.Context, p protocol.TasksRequest) (any, error) 
 	if err != nil {
 		return nil, refuse("ask for %s: %v", p.Unit, err)
 	}
+	host := processes{procfs}
+	// Whoever is not root does not see in which namespaces the processes of others are.
+	result := protocol.TasksResult{Elsewhere: os.Geteuid() == 0 && host.lacks(p.Asker)}
 	group := units[p.Unit].ControlGroup
 	if group == "" || group == "/" {
-		return protocol.TasksResult{}, nil // it does not run
+		return result, nil // it does not run
 	}
-	return protocol.TasksResult{Tasks: processes{procfs}.workers(groupMembers(filepath.Join(cgroupfs, group), groupsDeep), p.Asker)}, nil
+	result.Tasks = host.workers(groupMembers(filepath.Join(cgroupfs, group), groupsDeep), p.Asker)
+	return result, nil
+}
+
+// lacks says that an asker who can be told is none of the processes.
+func (p processes) lacks(asker protocol.Asker) bool {
+	entries, err := os.ReadDir(p.dir)
+	if err != nil {
+		return false
+	}
+	var pids []int
+	for _, e := range entries {
+		if pid, err := strconv.Atoi(e.Name()); err == nil {
+			pids = append(pids, pid)
+		}
+	}
+	return asker.PIDNamespace != "" && len(pids) > 0 && p.find(pids, asker) == 0
 }
 
 // groupMembers are the processes of a control group and of those below it. One that ends

@@ -107,6 +107,24 @@ func TestWorkersOfACIAgent(t *testing.T) {
 	}
 }
 
+func TestAnAskerIsAProcessOfTheHostOrElsewhere(t *testing.T) {
+	const sandbox, container = "pid:[4026532999]", "pid:[4026532111]"
+	p := newProcessTree(t)
+	p.add(100, 1, 1, hostNamespace, "/bin/bash", "bash")
+	p.add(122, 100, 22, sandbox, "/bin/bash", "bash")
+	for asker, want := range map[protocol.Asker]bool{
+		{}: false, {PIDNamespace: sandbox, PID: 2}: false, {PIDNamespace: hostNamespace, PID: 100}: false,
+		{PIDNamespace: container, PID: 2}: true, {PIDNamespace: hostNamespace, PID: 3}: true,
+	} {
+		if got := (processes{p.dir}).lacks(asker); got != want {
+			t.Errorf("%+v is elsewhere: %v", asker, got)
+		}
+	}
+	if (processes{t.TempDir()}).lacks(protocol.Asker{PIDNamespace: sandbox}) {
+		t.Error("no process can be seen, and the asker is elsewhere")
+	}
+}
+
 func TestMembersOfAControlGroup(t *testing.T) {
 	p := newProcessTree(t)
 	p.write("agent.service/cgroup.procs", "100\n0\n110\n")

@@ -103,6 +103,7 @@ func leaveWitness(ctx context.Context, m systemd.Manager, p protocol.WitnessRequ
 	program := filepath.Join(witnessDir(p.ID), "agent")
 	err = errors.Join(atomicfile.Write(filepath.Join(witnessDir(p.ID), "request.json"), data, 0o600), nixos.CopySelf(program))
 	if err != nil {
+		_ = os.RemoveAll(witnessDir(p.ID)) // a copy that is cut short lies in memory, and nobody comes back for it
 		return fmt.Errorf("leave a witness: %v", err)
 	}
 	return m.Run(ctx, systemd.Transient{

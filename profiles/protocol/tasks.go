@@ -33,6 +33,9 @@ func ThisProcess() Asker {
 // TasksResult are the agent's tasks, oldest first; none where it does not run.
 type TasksResult struct {
 	Tasks []Task `json:"tasks,omitempty"`
+	// Elsewhere says that the asker is no process of this host: of a container, those of
+	// the machine around it, and of its other containers, are none.
+	Elsewhere bool `json:"elsewhere,omitempty"`
 }
 
 // Task is one worker of the agent.

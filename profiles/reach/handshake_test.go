@@ -2,9 +2,14 @@ package reach
 
 import (
 	"errors"
+	"net"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/hbohlen/hdeploy/profiles/systemd"
 )
 
 func TestWhatSshSaysOfAKnock(t *testing.T) {
@@ -29,6 +34,33 @@ func TestWhatSshSaysOfAKnock(t *testing.T) {
 		err := k.heard(c.ended, c.said)
 		if (err == nil) != c.well || errors.Is(err, ErrHostKey) != c.hostKey {
 			t.Errorf("%s: %v", c.name, err)
+		}
+	}
+}
+
+// A sshd that never answers the host itself is no reason to go back.
+func TestAHandshakeThatFailedBeforeProvesNothing(t *testing.T) {
+	listener, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "key.pub"), []byte(keyOne+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	d := daemon{global: Settings{"listenaddress": {listener.Addr().String()}, "hostkey": {filepath.Join(dir, "key")}}}
+	for says, want := range map[string]bool{"x: Permission denied (publickey).": false, "ssh: Connection timed out": true} {
+		script := "#!/bin/sh\necho '" + says + "' >&2\nexit 255\n"
+		if err := os.WriteFile(filepath.Join(dir, "ssh"), []byte(script), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		unread := false
+		Host{Programs: []systemd.Manager{{Bin: dir}}, Dir: dir}.surveyHandshake(t.Context(), d, Question{}, func(_ error, looks ...string) {
+			unread = unread || slices.Contains(looks, Handshake)
+		})
+		if unread != want {
+			t.Errorf("ssh says %q: unread is %v", says, unread)
 		}
 	}
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"net"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -101,4 +103,42 @@ func asksForPlace(conditions []string, user string) bool {
 		}
 	}
 	return place
+}
+
+// PAM's settings of sshd, and the file that keeps all but root from logging in.
+const (
+	pamFile = "/etc/pam.d/sshd"
+	noLogin = "/etc/nologin"
+)
+
+// asksPAM is what decides beside sshd whether an account that has shown its key gets in.
+func (s Settings) asksPAM() []string {
+	var lines []string
+	if text, err := readCapped(pamFile); err == nil && s.value("usepam") == "yes" {
+		lines = pamLines(string(text))
+	}
+	if _, err := os.Stat(noLogin); err == nil {
+		lines = append(lines, "there is "+noLogin)
+	}
+	return lines
+}
+
+// pamLines reads pam.conf(5): the lines about accounts. A module counts by its name: it
+// lies elsewhere with each release.
+func pamLines(text string) []string {
+	var lines []string
+	for line := range strings.Lines(text) {
+		line, _, _ = strings.Cut(line, "#")
+		words := strings.Fields(line)
+		if len(words) < 3 || strings.TrimPrefix(words[0], "-") != "account" {
+			continue
+		}
+		for i, w := range words {
+			if strings.HasSuffix(w, ".so") {
+				words[i] = filepath.Base(w)
+			}
+		}
+		lines = append(lines, strings.Join(words, " "))
+	}
+	return lines
 }

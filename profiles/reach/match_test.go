@@ -29,6 +29,22 @@ func TestBlocksThatAskForAPlaceAreCompared(t *testing.T) {
 	}
 }
 
+func TestWhomPAMLetsInIsCompared(t *testing.T) {
+	const nixos = "# Account management.\naccount required /nix/store/a-linux-pam-1.6.1/lib/security/pam_unix.so # unix (order 10900)\n\n" +
+		"# Authentication management.\nauth sufficient /nix/store/a-linux-pam-1.6.1/lib/security/pam_unix.so likeauth try_first_pass # unix (order 11600)\n"
+	one := pamLines(nixos)
+	if !slices.Equal(one, []string{"account required pam_unix.so"}) {
+		t.Errorf("the lines are %q", one)
+	}
+	if two := pamLines(strings.ReplaceAll(nixos, "a-linux-pam-1.6.1", "b-linux-pam-1.7.0")); !slices.Equal(one, two) {
+		t.Errorf("another release differs: %q", two)
+	}
+	more := pamLines("account required /nix/store/a-linux-pam/lib/security/pam_access.so accessfile=/etc/access # access\n" + nixos)
+	if f := compareSettings("ann", with(t, someone, "pam "+one[0]), with(t, someone, "pam "+strings.Join(more, "|"))); f.State != Changed {
+		t.Errorf("one more module is %s", f.State)
+	}
+}
+
 // A block about the port or address of the host makes sshd fail where it is not told them.
 func TestSshdIsToldWhereSomebodyArrives(t *testing.T) {
 	from := netip.MustParseAddr("198.51.100.7")

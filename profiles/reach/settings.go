@@ -44,11 +44,15 @@ var decisive = []string{
 	"authorizedkeyscommanduser", "allowusers", "denyusers", "allowgroups", "denygroups", "authenticationmethods", "trustedusercakeys",
 	"revokedkeys", "authorizedprincipalsfile", "authorizedprincipalscommand", "authorizedprincipalscommanduser", "forcecommand",
 	"chrootdirectory", "hostkey", "hostcertificate", "usepam", "strictmodes", "maxsessions", "refuseconnection", "pubkeyauthoptions",
-	"requiredrsasize", placeBlocks,
+	"requiredrsasize", placeBlocks, pamAccounts,
 }
 
-// placeBlocks stands among the keywords for the blocks that sshd cannot be asked about.
-const placeBlocks = "match"
+// placeBlocks and pamAccounts stand among the keywords for what sshd cannot be asked
+// about: blocks for a place, and whom PAM lets in.
+const (
+	placeBlocks = "match"
+	pamAccounts = "pam"
+)
 
 // keywordsWithFiles name files whose content decides.
 var keywordsWithFiles = []string{"trustedusercakeys", "revokedkeys"}
@@ -91,7 +95,7 @@ func (d daemon) login(ctx context.Context, name string, from netip.Addr) (Login,
 	if err != nil {
 		return Login{}, err
 	}
-	settings[placeBlocks] = d.elsewhere(name)
+	settings[placeBlocks], settings[pamAccounts] = d.elsewhere(name), settings.asksPAM()
 	l := Login{Account: account, Settings: settings.decides()}
 	if account != nil {
 		l.Keys, l.Refused = admitted(*account, settings)

@@ -3,6 +3,7 @@ package reach
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -105,6 +106,7 @@ func (h Host) Survey(ctx context.Context, q Question) Survey {
 	} else {
 		looks.Go(func() { h.surveyFilter(ctx, d, &s, unread) })
 		looks.Go(func() { h.surveySockets(ctx, d, &s, unread) })
+		looks.Go(func() { h.surveyHandshake(ctx, d, q, unread) })
 		h.surveyLogins(ctx, d, q, &s, unread)
 	}
 	looks.Wait()
@@ -131,6 +133,15 @@ func (h Host) surveySockets(ctx context.Context, d daemon, s *Survey, unread fun
 	}
 	if err != nil {
 		unread(err, Listening, Handshake)
+	}
+}
+
+// surveyHandshake knocks before the trial: that sshd does not answer to the host itself
+// afterwards says nothing where it never did, as behind a filter of its own.
+func (h Host) surveyHandshake(ctx context.Context, d daemon, q Question, unread func(error, ...string)) {
+	p := prover{Host: h, q: q, before: Survey{Ports: d.ports(), HostKeys: d.hostKeys()}}
+	if f := settled(ctx, Handshake, p.handshake); f.State == Failed {
+		unread(fmt.Errorf("it failed then, too: %s", f.Detail), Handshake)
 	}
 }
 
