@@ -1,6 +1,9 @@
 package deploy
 
-import "github.com/hbohlen/hdeploy/profiles/transaction"
+import (
+	"github.com/hbohlen/hdeploy/hosts/remote"
+	"github.com/hbohlen/hdeploy/profiles/transaction"
+)
 
 // Goal is how far a run goes.
 type Goal string
@@ -57,6 +60,11 @@ func (h *hostRun) again() string {
 	again := "hdeploy " + h.run.command() + " " + h.Name
 	if p := h.prebuilt(); p != nil {
 		again += " --closure " + p.Closure
+		// Without the manifest the probes would judge by less. What no shell takes
+		// is no name that anybody gave a file.
+		if file, err := remote.Quote([]string{p.File}); p.File != "" && err == nil {
+			again += " --expectations " + file
+		}
 	}
 	return again
 }

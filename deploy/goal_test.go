@@ -38,6 +38,11 @@ func TestCommandsOfRequests(t *testing.T) {
 			t.Errorf("%s: %s", command, got)
 		}
 	}
+	h := wanted(t, "switch")
+	h.run.Prebuilt = map[string]Prebuilt{h.Name: {Closure: "/nix/store/x-toplevel", File: "/srv/it's.json"}}
+	if got, want := h.again(), `hdeploy switch web1 --closure /nix/store/x-toplevel --expectations '/srv/it'\''s.json'`; got != want {
+		t.Errorf("a closure that was given: %s, want %s", got, want)
+	}
 	if got := (Request{}).command(); got != "switch" {
 		t.Errorf("nothing said: %s", got)
 	}

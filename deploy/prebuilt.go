@@ -17,6 +17,8 @@ type Prebuilt struct {
 	// Manifest is what the configuration behind it says; nil where nobody knows. It is
 	// what `lib.expectations` of hdeploy's flake makes.
 	Manifest *nix.Manifest
+	// File is where the manifest was read, for commands to type; empty for none.
+	File string
 	// Revision is the commit that it was built from, Branch the branch; both are claims.
 	Revision, Branch string
 }

@@ -50,7 +50,8 @@ func readClosure(c *cli.Context, s streams) (given, error) {
 		return g, err
 	}
 	if file := c.String("expectations"); file != "" {
-		if g.Manifest, err = deploy.ReadManifest(absoluteFile(s, file)); err != nil {
+		g.File = absoluteFile(s, file)
+		if g.Manifest, err = deploy.ReadManifest(g.File); err != nil {
 			f := usageFailure(fmt.Sprintf("--expectations: read %s: %v", file, err), "nix eval --json '.#expectations.HOST' >"+file+"  # lib.expectations of hdeploy's flake")
 			f.Step = "expectations"
 			return g, f
