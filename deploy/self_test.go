@@ -382,3 +382,13 @@ func TestHowAHostIsKnownToBeReachable(t *testing.T) {
 		}
 	}
 }
+
+// A witness dials in for an hour at most: a host with longer limits may decide after that.
+func TestAWitnessThatMayHaveEndedIsNotMissed(t *testing.T) {
+	for brief, want := range map[bool]bool{false: true, true: false} {
+		w := witness{host: onItself(t), said: protocol.WitnessResult{Reached: true}, brief: brief}
+		if q := w.asked(reach.Question{}); q.WitnessReached != want || q.Witness == "" {
+			t.Errorf("brief %v: %+v", brief, q)
+		}
+	}
+}

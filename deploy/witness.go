@@ -29,11 +29,14 @@ type witness struct {
 	// id is under which it was asked.
 	id   string
 	said protocol.WitnessResult
+	// brief says that it may end before the host has decided.
+	brief bool
 }
 
-// asked completes what the host is to prove by what is known of the witness.
+// asked completes what the host is to prove by what is known of the witness. That one is
+// not seen which may have ended says nothing.
 func (w *witness) asked(q reach.Question) reach.Question {
-	q.Witness, q.WitnessAddresses, q.WitnessReached = w.host.Name, w.said.Addresses, w.said.Reached
+	q.Witness, q.WitnessAddresses, q.WitnessReached = w.host.Name, w.said.Addresses, w.said.Reached && !w.brief
 	return q
 }
 
@@ -50,7 +53,9 @@ func (h *hostRun) callWitness(ctx context.Context, specs []probe.Spec) error {
 		return err
 	}
 	limits := h.limits(specs)
-	request := protocol.WitnessRequest{ID: h.id, For: min(limits.Activation+limits.Confirm, witnessMost)}
+	most := limits.Activation + limits.Confirm
+	w.brief = most > witnessMost
+	request := protocol.WitnessRequest{ID: h.id, For: min(most, witnessMost)}
 	if err := h.witnessPlace(&request); err != nil {
 		return err
 	}

@@ -57,7 +57,8 @@ in
     textfile = {
       enable = lib.mkEnableOption "metrics of deployments for the textfile collector of Prometheus' node exporter";
       directory = mkOption {
-        type = types.strMatching "/.+";
+        # It becomes a word of three units and of the exporter's command.
+        type = types.strMatching "/[A-Za-z0-9_./+@-]+";
         default = "/var/lib/prometheus-node-exporter-textfile";
         description = ''
           Where {file}`hdeploy.prom` is written, after each deployment and every five

@@ -106,12 +106,21 @@ func isHere(a netip.Addr) bool {
 	if err != nil || slices.Contains(own, a.WithZone("")) {
 		return true // what cannot be told from outside proves nothing
 	}
-	routes, err := readProc("/proc/net/route")
-	if err != nil || !a.Is4() {
-		return false
+	if a.IsLinkLocalUnicast() {
+		return true // of which link is not told
 	}
+	table, parse := "/proc/net/ipv6_route", parseRoute6
+	if a.Is4() {
+		table, parse = "/proc/net/route", parseRoute4
+	}
+	routes, err := readProc(table)
+	return err == nil && behindVirtual(a, routes, parse)
+}
+
+// behindVirtual says whether one of the routes leads to the address by a virtual interface.
+func behindVirtual(a netip.Addr, routes string, parse func(row string) (to netip.Prefix, device string, ok bool)) bool {
 	for row := range strings.Lines(routes) {
-		if p, device, ok := parseRoute4(row); ok && p.Bits() > 0 && virtual.MatchString(device) && p.Contains(a) {
+		if p, device, ok := parse(row); ok && p.Bits() > 0 && virtual.MatchString(device) && p.Contains(a) {
 			return true
 		}
 	}

@@ -153,6 +153,21 @@ func parseRoute4(row string) (to netip.Prefix, device string, ok bool) {
 	return netip.PrefixFrom(destination, bits), f[0], bits > 0 || mask.IsUnspecified()
 }
 
+// parseRoute6 reads a line of /proc/net/ipv6_route, as [parseDefault6] has it.
+func parseRoute6(row string) (to netip.Prefix, device string, ok bool) {
+	f := strings.Fields(row)
+	if len(f) != 10 {
+		return netip.Prefix{}, "", false
+	}
+	destination, okDestination := parseHex6(f[0])
+	bits, bitsErr := strconv.ParseUint(f[1], 16, 8)
+	flags, err := strconv.ParseUint(f[8], 16, 32)
+	if !okDestination || bitsErr != nil || bits > 128 || err != nil || flags&routeUp == 0 || flags&routeReject != 0 {
+		return netip.Prefix{}, "", false
+	}
+	return netip.PrefixFrom(destination, int(bits)), f[9], true
+}
+
 func parseHex4(text string) (netip.Addr, bool) {
 	raw, err := hex.DecodeString(text)
 	if err != nil || len(raw) != 4 {

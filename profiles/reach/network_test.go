@@ -126,6 +126,21 @@ func TestOutwardNeedsACertificateThatIsValid(t *testing.T) {
 	}
 }
 
+func TestWhatRunsInsideTheHostIsNotOutside(t *testing.T) {
+	const routes = "fd000000000000000000000000000000 40 00000000000000000000000000000000 00 00000000000000000000000000000000 00000100 00000001 00000000 00000001 docker0\n" +
+		"20010db8000000000000000000000000 40 00000000000000000000000000000000 00 00000000000000000000000000000000 00000100 00000001 00000000 00000001     eth0\n" +
+		"00000000000000000000000000000000 00 00000000000000000000000000000000 00 fe800000000000000000000000000001 00000400 00000001 00000000 00450003 eth0\n" +
+		"nonsense\nfe 81 x\n"
+	for text, want := range map[string]bool{"fd00::7": true, "2001:db8::7": false, "2001:db8:1::7": false} {
+		if got := behindVirtual(netip.MustParseAddr(text), routes, parseRoute6); got != want {
+			t.Errorf("%s is inside: %v", text, got)
+		}
+	}
+	if !isHere(netip.MustParseAddr("fe80::7")) {
+		t.Error("an address of some link is outside")
+	}
+}
+
 func TestATunnelForEverythingIsAChange(t *testing.T) {
 	before := []string{"eth0 192.0.2.20/24", "packets to 1.1.1.1 leave from 192.0.2.20/32"}
 	now := []string{"eth0 192.0.2.20/24", "wg0 10.66.0.2/32", "packets to 1.1.1.1 leave from 10.66.0.2/32"}
