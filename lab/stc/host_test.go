@@ -305,7 +305,7 @@ func TestConfiguration(t *testing.T) {
 		},
 		{full, ".config.services.hercules-ci-agent.settings.binaryCachesPath", `"/var/lib/hercules-ci-agent/secrets/binary-caches.json"`},
 		{full, ".config.systemd.services.opnix-secrets.enable", "true"},
-		{`{}`, ".config.services", `{"hercules-ci-agent":{"enable":false},"onepassword-secrets":{"enable":false}}`},
+		{`{}`, ".config.services", `{"hercules-ci-agent":{"enable":false},"onepassword-secrets":{"enable":false},"openssh":{"enable":true,"ports":[22]}}`},
 		{`{"hercules":{},"expectations":false}`, ".config.services", "{}"},
 	}
 	for _, test := range tests {

@@ -18,7 +18,7 @@ type prover struct {
 func (p prover) listening(ctx context.Context) Finding {
 	now, err := listeners(ctx, p.before.Ports)
 	if err != nil {
-		return finding(Listening, Unknown, "%v", err)
+		return finding(Listening, Changed, "it could be read before the trial, and cannot be any more: %v", err)
 	}
 	return compareListening(p.before.Listeners, now)
 }
@@ -129,7 +129,7 @@ func (p prover) keys(ctx context.Context) Finding { return p.logins(ctx, Keys, c
 func (p prover) filter(ctx context.Context) Finding {
 	now, err := p.readFilter(ctx, p.before.Ports)
 	if err != nil {
-		return finding(Filter, Unknown, "%v", err)
+		return finding(Filter, Changed, "it could be read before the trial, and cannot be any more: %v", err)
 	}
 	return compareFilter(p.before.Filter, now)
 }
@@ -137,7 +137,7 @@ func (p prover) filter(ctx context.Context) Finding {
 func (p prover) network(context.Context) Finding {
 	now, err := readNetwork()
 	if err != nil {
-		return finding(Network, Unknown, "%v", err)
+		return finding(Network, Changed, "it could be read before the trial, and cannot be any more: %v", err)
 	}
 	return compareNetwork(p.before.Network, now)
 }
