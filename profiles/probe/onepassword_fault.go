@@ -29,7 +29,8 @@ func (a attempt) opnixFault(ctx context.Context, u systemd.Unit) (class, line st
 
 // opnixLines are what the unit's processes wrote in its invocation. A unit that
 // systemd starts again and again may just have begun a new one, which is silent yet:
-// then it is what they wrote since the trial began.
+// then it is what they wrote since the trial began. And journald does not always learn
+// the invocation of a process that ends at once: then it is what they wrote since the start.
 func (a attempt) opnixLines(ctx context.Context, u systemd.Unit) []string {
 	since := int64(0)
 	if a.host.Baseline.sameBoot() {
@@ -48,10 +49,13 @@ func (a attempt) opnixLines(ctx context.Context, u systemd.Unit) []string {
 	if u.Invocation != "" {
 		lines = read(0, "_SYSTEMD_INVOCATION_ID="+u.Invocation)
 	}
-	if len(lines) == 0 && u.Restarts > 0 {
-		lines = read(since, "_SYSTEMD_UNIT="+u.ID)
+	if len(lines) > 0 || u.Restarts == 0 && u.ExecStart == 0 {
+		return lines
 	}
-	return lines
+	if u.Restarts == 0 {
+		since = max(since, u.ExecStart)
+	}
+	return read(since, "_SYSTEMD_UNIT="+u.ID)
 }
 
 // faults are what OpNix, 1Password's SDK and Go print. OpNix follows every

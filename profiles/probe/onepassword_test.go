@@ -150,6 +150,19 @@ func TestOnePasswordTriedAgainAndAgain(t *testing.T) {
 	runOne(t, v.spec, v.host(nil)).want(t, Fail, "hung", "")
 }
 
+// journald does not always learn the invocation of a process that ends at once.
+func TestOnePasswordThatEndsAtOnce(t *testing.T) {
+	v := newVault(t)
+	v.change(opnixUnit, "ActiveState=activating", "SubState=auto-restart", "Result=exit-code", "ExecMainStatus=1", "NRestarts=0",
+		"ExecMainStartTimestampMonotonic="+number(monotonic()-time.Second.Microseconds()))
+	v.lines(v.invocation, 0)
+	v.lines(opnixUnit, 0, "user 'atticd' does not exist")
+	runOne(t, v.spec, v.host(nil)).want(t, Fail, "unknown-owner", "")
+
+	v.lines(opnixUnit, time.Minute, "user 'atticd' does not exist") // of a start before
+	runOne(t, v.spec, v.host(nil)).want(t, Fail, "failed", "")
+}
+
 // An activation starts what failed once more: the same unit that fails again is not
 // the trial's fault, another one is.
 func TestOnePasswordFailedBeforeAndStartedAgain(t *testing.T) {
