@@ -136,7 +136,9 @@ func TestAnEffectEndsWithTheAgent(t *testing.T) {
 		})
 		s.on("systemctl restart hercules-ci-agent")
 		r := s.end(task)
-		if r.Killed != hangup || strings.Contains(r.Output, "told") == hangup || !hangup && r.Code != 10 {
+		listened := !r.Killed && r.Code == 10 && strings.Contains(r.Output, "told")
+		// Without its terminal it dies, unless it was the faster one.
+		if !listened && !(hangup && r.Killed) {
 			t.Errorf("hangup %v: it ended otherwise: %+v", hangup, r)
 		}
 	}
