@@ -105,7 +105,7 @@ func TestAWrongPasswordIsTriedOnce(t *testing.T) {
 	target, program, asked := elevating(t, "password", "wrong")
 	_, err := dial(t, target).StartElevated(deadline(t), remote.Command{Argv: []string{"cat"}}, nil)
 	wantError(t, err, remote.NoElevation, "web1: become root by "+program+": the password was not accepted")
-	if !errors.Is(err, remote.ErrPassword) || *asked != 1 || strings.Count(log(t, program), "try") != 1 {
+	if !errors.Is(err, remote.ErrPassword) || *asked != 1 || strings.Count(log(t, program), "\ntry ") != 1 {
 		t.Errorf("%v; asked %d times; %s", err, *asked, log(t, program))
 	}
 }
