@@ -1,39 +1,13 @@
 package deploy
 
-import (
-	"os"
-	"path/filepath"
-	"slices"
-	"strings"
-)
-
-// mostUnitFile caps what is read of a unit's file.
-const mostUnitFile = 1 << 20
+import "github.com/hbohlen/hdeploy/profiles/closure"
 
 // restartedAnyway says why the activation of a system restarts a unit although it is to
 // be restarted last; empty where it does not, or the system is not in the store here.
 // toplevel is the system's store path.
 func restartedAnyway(toplevel, unit string) string {
-	dir := filepath.Join(toplevel, "etc/systemd/system")
-	own, err := os.Stat(filepath.Join(dir, unit))
-	if err != nil || own.Size() > mostUnitFile {
-		return ""
-	}
-	files, _ := filepath.Glob(filepath.Join(dir, unit+".d", "*.conf")) // the pattern is no bad one
-	leftAlone := false
-	for _, file := range slices.Concat([]string{filepath.Join(dir, unit)}, files) {
-		text, err := os.ReadFile(file)
-		if err != nil {
-			return ""
-		}
-		for line := range strings.Lines(string(text)) {
-			// switch-to-configuration reads it so; the last one holds.
-			if value, ok := strings.CutPrefix(strings.TrimSpace(line), "X-RestartIfChanged="); ok {
-				leftAlone = !slices.Contains([]string{"1", "yes", "true", "on"}, value)
-			}
-		}
-	}
-	if leftAlone {
+	text := closure.UnitText(toplevel, unit)
+	if text == "" || closure.LeavesAlone(text) {
 		return ""
 	}
 	return "restart_agent = \"last\", but the activation restarts " + unit + " all the same where it changed: its unit lacks X-RestartIfChanged=false"

@@ -4,13 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/hbohlen/hdeploy/profiles/closure"
 	"github.com/hbohlen/hdeploy/profiles/systemd"
 	"github.com/hbohlen/hdeploy/profiles/transaction"
 )
@@ -41,8 +40,8 @@ func (h Host) RestartLast(ctx context.Context, r transaction.Record) ([]string, 
 	before, _ := h.Store.LoadBaseline(r.ID) // without it more is restarted than must be
 	var stale, ran []string
 	for _, name := range r.Alone.RestartLast {
-		now, was := named(units, name), named(before.Units, name)
-		if declared(running, name) == declared(other, name) || !isStale(now, was, leftAlone(running, name), running == r.New) {
+		now, was, text := named(units, name), named(before.Units, name), closure.UnitText(running, name)
+		if text == closure.UnitText(other, name) || !isStale(now, was, closure.LeavesAlone(text), running == r.New) {
 			continue
 		}
 		stale = append(stale, name)
@@ -85,34 +84,6 @@ func named(units map[string]systemd.Unit, name string) systemd.Unit {
 		}
 	}
 	return systemd.Unit{ID: name, Active: "inactive"}
-}
-
-// unitLimit caps the text of a unit.
-const unitLimit = 1 << 20
-
-// declared is the text of a unit of a toplevel with its drop-ins, empty where there is none.
-func declared(toplevel, name string) string {
-	file := filepath.Join(toplevel, "etc/systemd/system", name)
-	dropIns, _ := filepath.Glob(file + ".d/*.conf") // sorted
-	var text strings.Builder
-	for _, part := range append([]string{file}, dropIns...) {
-		f, err := os.Open(part)
-		if err != nil {
-			continue
-		}
-		fmt.Fprintf(&text, "# %s\n", filepath.Base(part))
-		_, _ = io.Copy(&text, io.LimitReader(f, unitLimit))
-		f.Close()
-	}
-	return text.String()
-}
-
-// leftAlone says that switch-to-configuration does not restart the unit although it
-// changed: nixpkgs, nixos/modules/system/boot/systemd, option restartIfChanged.
-func leftAlone(toplevel, name string) bool {
-	return slices.ContainsFunc(strings.Fields(declared(toplevel, name)), func(word string) bool {
-		return slices.Contains([]string{"X-RestartIfChanged=false", "X-RestartIfChanged=no", "X-RestartIfChanged=0"}, word)
-	})
 }
 
 // awaitRestarted fails where a unit does not run when nothing has moved for a while; said

@@ -1,8 +1,6 @@
 package nixos
 
 import (
-	"os"
-	"path/filepath"
 	"slices"
 	"testing"
 
@@ -36,44 +34,6 @@ func TestWhatIsRestartedLast(t *testing.T) {
 	} {
 		if got := isStale(c.now, c.was, c.leftAlone, c.onNew); got != c.want {
 			t.Errorf("%s: %v", c.name, got)
-		}
-	}
-}
-
-func TestDeclaredUnits(t *testing.T) {
-	toplevel := func(files map[string]string) string {
-		root := t.TempDir()
-		for name, text := range files {
-			file := filepath.Join(root, "etc/systemd/system", name)
-			if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
-				t.Fatal(err)
-			}
-			if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
-				t.Fatal(err)
-			}
-		}
-		return root
-	}
-	const name = "agent.service"
-	plain := toplevel(map[string]string{name: "[Service]\nExecStart=/a\n"})
-	same := toplevel(map[string]string{name: "[Service]\nExecStart=/a\n", "other.service": "x"})
-	other := toplevel(map[string]string{name: "[Service]\nExecStart=/b\n"})
-	alone := toplevel(map[string]string{name: "[Service]\nX-RestartIfChanged=false\nExecStart=/a\n"})
-	dropIn := toplevel(map[string]string{name: "[Service]\nExecStart=/a\n", name + ".d/overrides.conf": "[Unit]\nX-RestartIfChanged=false\n"})
-	if declared(plain, name) == "" || declared(plain, name) != declared(same, name) {
-		t.Errorf("equal units differ: %q, %q", declared(plain, name), declared(same, name))
-	}
-	for _, changed := range []string{other, alone, dropIn, toplevel(nil)} {
-		if declared(changed, name) == declared(plain, name) {
-			t.Errorf("not seen to be another: %q", declared(changed, name))
-		}
-	}
-	for _, c := range []struct {
-		toplevel string
-		want     bool
-	}{{plain, false}, {alone, true}, {dropIn, true}, {toplevel(nil), false}} {
-		if got := leftAlone(c.toplevel, name); got != c.want {
-			t.Errorf("left alone %v: %q", got, declared(c.toplevel, name))
 		}
 	}
 }
