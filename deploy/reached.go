@@ -45,7 +45,7 @@ func reached(p reach.Proof) *event.Reach {
 func inbound(p reach.Proof) string {
 	detail := ""
 	for _, f := range p.Findings {
-		if f.Name == "inbound" {
+		if f.Name == reach.FromAway {
 			detail = capped(f.Detail)
 		}
 	}

@@ -249,14 +249,9 @@ func (h *hostRun) restartLast() []string {
 	return []string{h.ciAgent()}
 }
 
-const (
-	// proofLimit is how long the host may take to find out what it can prove, and to
-	// wait for a witness.
-	proofLimit = 75 * time.Second
-	// restartLastLimit is the time for a restart of the agent: its unit may take
-	// systemd's 90 s to stop.
-	restartLastLimit = 2 * time.Minute
-)
+// proofLimit is how long the host may take to find out what it can prove, and to wait for
+// a witness.
+const proofLimit = 75 * time.Second
 
 // deliberation is how long the host may take to decide, beyond its probes.
 func (h *hostRun) deliberation(specs []probe.Spec) time.Duration {
@@ -265,7 +260,7 @@ func (h *hostRun) deliberation(specs []probe.Spec) time.Duration {
 	}
 	limit := proofLimit
 	if h.restartLast() != nil {
-		limit += restartLastLimit + probe.LongestDeadline(specs)
+		limit += transaction.RestartLastLimit + probe.LongestDeadline(specs)
 	}
 	return limit
 }

@@ -155,7 +155,7 @@ func TestTheTimeToDecide(t *testing.T) {
 		t.Errorf("alone it takes %v more", got)
 	}
 	h.RestartAgent = hosts.RestartLast
-	if got := h.limits(specs).Confirm - confirmed; got != proofLimit+restartLastLimit+70*time.Second {
+	if got := h.limits(specs).Confirm - confirmed; got != proofLimit+transaction.RestartLastLimit+70*time.Second {
 		t.Errorf("with a late restart it takes %v more", got)
 	}
 }

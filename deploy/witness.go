@@ -19,8 +19,6 @@ const (
 	// agent in it, dismissLimit the word that it is over.
 	witnessCall  = 2 * time.Minute
 	dismissLimit = 5 * time.Second
-	// witnessMost is how long a witness dials in at most.
-	witnessMost = time.Hour
 )
 
 // witness is a host that dials in from outside while another one decides by itself.
@@ -54,8 +52,8 @@ func (h *hostRun) callWitness(ctx context.Context, specs []probe.Spec) error {
 	}
 	limits := h.limits(specs)
 	most := limits.Activation + limits.Confirm
-	w.brief = most > witnessMost
-	request := protocol.WitnessRequest{ID: h.id, For: min(most, witnessMost)}
+	w.brief = most > protocol.WitnessLongest
+	request := protocol.WitnessRequest{ID: h.id, For: min(most, protocol.WitnessLongest)}
 	if err := h.witnessPlace(&request); err != nil {
 		return err
 	}

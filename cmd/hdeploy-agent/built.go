@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"path/filepath"
 	"regexp"
 	"strings"
 
@@ -11,7 +10,6 @@ import (
 	"github.com/hbohlen/hdeploy/profiles/closure"
 	"github.com/hbohlen/hdeploy/profiles/program"
 	"github.com/hbohlen/hdeploy/profiles/protocol"
-	"github.com/hbohlen/hdeploy/profiles/systemd"
 )
 
 // hostName is what may be part of a root's name.
@@ -26,11 +24,10 @@ func (a agent) built(ctx context.Context, p protocol.BuiltRequest) (any, error) 
 	case !hostName.MatchString(p.For):
 		return nil, refuse("not the name of a host: %q", p.For)
 	}
-	running, err := filepath.EvalSymlinks("/run/current-system")
+	m, err := runningPrograms()
 	if err != nil {
 		return nil, err
 	}
-	m := systemd.Of(running)
 	if err := keepLast(ctx, m, "built-"+p.For, p.Path); err != nil {
 		return nil, refuse("%v", err)
 	}
@@ -55,12 +52,12 @@ func describe(p protocol.BuiltRequest) protocol.Toplevel {
 
 // nixSettings reads lines of a name, " = " and a value.
 func (a agent) nixSettings(ctx context.Context) (any, error) {
-	running, err := filepath.EvalSymlinks("/run/current-system")
+	m, err := runningPrograms()
 	if err != nil {
 		return nil, err
 	}
 	// The old name of the command, which all versions know.
-	output, err := systemd.Of(running).Output(ctx, "nix", "--extra-experimental-features", "nix-command", "show-config")
+	output, err := m.Output(ctx, "nix", "--extra-experimental-features", "nix-command", "show-config")
 	if err != nil {
 		return nil, refuse("%v", err)
 	}

@@ -25,8 +25,6 @@ const (
 	// witnessEvery is the time between two handshakes: OpenSSH adds a second of penalty
 	// for each, and shuts an address out when it has gathered some.
 	witnessEvery = 8 * time.Second
-	// witnessLongest caps how long a witness dials in.
-	witnessLongest = time.Hour
 	// witnessSpare is how much longer its unit may live than it is asked to dial in.
 	witnessSpare = 30 * time.Second
 )
@@ -55,8 +53,8 @@ func (a agent) witness(ctx context.Context, p protocol.WitnessRequest) (any, err
 	if p.For == 0 {
 		return protocol.WitnessResult{}, endWitness(ctx, p.ID)
 	}
-	if p.For < 0 || p.For > witnessLongest {
-		return nil, refuse("a witness dials in for at most %v, not %v", witnessLongest, p.For)
+	if p.For < 0 || p.For > protocol.WitnessLongest {
+		return nil, refuse("a witness dials in for at most %v, not %v", protocol.WitnessLongest, p.For)
 	}
 	k := witnessKnock(p)
 	if err := k.Validate(); err != nil {

@@ -9,6 +9,9 @@ import (
 // by itself whether it can be reached: WitnessRequest -> WitnessResult.
 const MethodWitness = "witness"
 
+// WitnessLongest is how long a witness dials in at most.
+const WitnessLongest = time.Hour
+
 // WitnessRequest asks for handshakes with an sshd, without a login: one at once, and
 // one every few seconds from then on, whether or not the connection that asked lives. A
 // second request of the same ID dials once and changes nothing else.
@@ -22,7 +25,7 @@ type WitnessRequest struct {
 	HostKeys []string `json:"host_keys"`
 	// User is who is said to want in; empty for root.
 	User string `json:"user,omitempty"`
-	// For is how long it goes on, at most an hour; zero ends it, and dials not at all.
+	// For is how long it goes on, at most [WitnessLongest]; zero ends it, and dials not at all.
 	For time.Duration `json:"for"`
 }
 

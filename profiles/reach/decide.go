@@ -56,7 +56,7 @@ func (p Proof) besides() string {
 	for _, state := range []State{Proven, Changed, Unknown} {
 		var names []string
 		for _, f := range p.Findings {
-			if f.State == state && f.Name != "inbound" {
+			if f.State == state && f.Name != FromAway {
 				names = append(names, f.Name)
 			}
 		}

@@ -85,11 +85,7 @@ func (p prover) handshake(ctx context.Context) Finding {
 }
 
 // logins calls compare for each user with how it was and how it is.
-func (p prover) logins(ctx context.Context, name string, compare func(user string, before, now Login) Finding) Finding {
-	d, err := p.daemon(ctx)
-	if err != nil {
-		return unlessCut(ctx, finding(name, Failed, "%v", err))
-	}
+func (p prover) logins(ctx context.Context, d daemon, name string, compare func(user string, before, now Login) Finding) Finding {
 	var findings []Finding
 	for _, user := range p.q.users() {
 		now, err := d.login(ctx, user, cmp.Or(p.before.From, testAddress))
@@ -102,11 +98,11 @@ func (p prover) logins(ctx context.Context, name string, compare func(user strin
 }
 
 func (p prover) sshd(ctx context.Context) Finding {
-	settings := p.logins(ctx, Sshd, compareSettings)
-	if d, err := p.daemon(ctx); err == nil {
-		return all(Sshd, []Finding{settings, compareHostKeys(p.before.HostKeys, d.hostKeys())})
+	d, err := p.daemon(ctx)
+	if err != nil {
+		return unlessCut(ctx, finding(Sshd, Failed, "%v", err))
 	}
-	return settings
+	return all(Sshd, []Finding{p.logins(ctx, d, Sshd, compareSettings), compareHostKeys(p.before.HostKeys, d.hostKeys())})
 }
 
 // compareHostKeys misses none: who knows the host by one key alone does not believe
@@ -124,7 +120,13 @@ func compareHostKeys(before, now []string) Finding {
 	return finding(Sshd, Proven, "host keys are as before")
 }
 
-func (p prover) keys(ctx context.Context) Finding { return p.logins(ctx, Keys, compareKeys) }
+func (p prover) keys(ctx context.Context) Finding {
+	d, err := p.daemon(ctx)
+	if err != nil {
+		return unlessCut(ctx, finding(Keys, Failed, "%v", err))
+	}
+	return p.logins(ctx, d, Keys, compareKeys)
+}
 
 func (p prover) filter(ctx context.Context) Finding {
 	now, err := p.readFilter(ctx, p.before.Ports)

@@ -15,9 +15,9 @@ import (
 const (
 	// surveyLimit bounds the look before a trial.
 	surveyLimit = 15 * time.Second
-	// lastLimit bounds the restart of what is restarted last: systemd waits 90 s for a
-	// service to stop.
-	lastLimit = 2 * time.Minute
+	// RestartLastLimit bounds the restart of what is restarted last: systemd waits 90 s for
+	// a service to stop.
+	RestartLastLimit = 2 * time.Minute
 )
 
 // Needs is how much longer than for a deployer's word the state [Waiting] must last, so
@@ -27,7 +27,7 @@ func (a *Alone) Needs(probes []probe.Spec) time.Duration {
 		return 0
 	}
 	about, _ := probe.Split(probes, a.RestartLast)
-	return lastLimit + probe.LongestDeadline(about)
+	return RestartLastLimit + probe.LongestDeadline(about)
 }
 
 // survey reads how the host can be reached before the trial. What cannot be read makes
@@ -172,7 +172,7 @@ func (e Engine) restartLast(ctx, bound context.Context, r Record, units []string
 	if err != nil {
 		return err
 	}
-	restarting, cancel := context.WithTimeout(bound, lastLimit)
+	restarting, cancel := context.WithTimeout(bound, RestartLastLimit)
 	restarted, failure := e.Prover.RestartLast(restarting, r)
 	cancel()
 	var said []UnitLog
